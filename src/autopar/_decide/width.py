@@ -1,0 +1,63 @@
+"""How many threads wait at once: grow eagerly, shrink on evidence.
+
+The rule is slow start: a polite number at once, doubled for each round of completions while
+throughput grows, and while every thread is blocked and nothing has come back (a scheduler that
+sees all its threads blocked starts more, as Go's does). Both signs of a full server are needed,
+throughput that stopped growing *and* latency that rose: latency alone fails on heavy tails.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FIRST = 32  # at once, when that many items are left
+POLITE = 100  # in flight at most unless `workers` says otherwise, as HTTP clients' pools have it
+ROUND_S = 0.010  # with nothing finished after this long, all are blocked: double
+GAIN = 1.3  # a doubling that gains less than this in throughput...
+SLOWER = 1.5  # ...while an item takes this much longer has found the limit
+
+
+class Width(NamedTuple):
+    """The state of the ramp.
+
+    threads: threads wanted now; limit: never more than this.
+    done: items finished when the round began; since_s: when it began.
+    rate, item_s: throughput and seconds an item took in the best round so far (0: none yet).
+    settled: the limit of the other side was found; no more doubling.
+    """
+
+    threads: int
+    limit: int
+    done: int = 0
+    since_s: float = 0.0
+    rate: float = 0.0
+    item_s: float = 0.0
+    settled: bool = False
+
+
+def first_width(left: int | None, limit: int, now_s: float) -> Width:
+    """The ramp's start: all that is left, up to 32 and the limit."""
+    few = FIRST if left is None else min(left, FIRST)
+    return Width(max(1, min(few, limit)), max(1, limit), since_s=now_s)
+
+
+def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
+    """The ramp after `done` items in all have finished, the last ones in `item_s` each."""
+    finished, elapsed = done - width.done, now_s - width.since_s
+    if finished < min(width.threads, 16):
+        if not width.settled and finished == 0 and elapsed > ROUND_S and width.threads < 2 * FIRST:
+            return _doubled(width)._replace(since_s=now_s)
+        return width
+    rate = finished / max(elapsed, 1e-6)
+    fresh = width._replace(done=done, since_s=now_s)
+    if width.settled or width.threads >= width.limit:
+        return fresh
+    if width.rate and rate < GAIN * width.rate and item_s > SLOWER * width.item_s:
+        fair = int(1.25 * width.rate * width.item_s) + 1  # Little's law: in flight = rate x time
+        return fresh._replace(threads=max(1, min(fair, width.limit)), settled=True)
+    best = max(rate, width.rate)
+    return _doubled(fresh)._replace(rate=best, item_s=min(item_s, width.item_s or item_s))
+
+
+def _doubled(width: Width) -> Width:
+    return width._replace(threads=min(2 * width.threads, width.limit))

@@ -1,0 +1,1 @@
+"""Five workloads that every machine has, for `python -m autopar demo`."""

@@ -1,0 +1,1 @@
+"""The path of a call: what is left, who draws from it, what came back, and when to change course."""

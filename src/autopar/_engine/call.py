@@ -1,0 +1,174 @@
+"""One call from beginning to end, on the caller's side.
+
+The caller's thread runs items, reads the iterable, and waits. Everything else, watching, deciding
+and conducting a crew, is done by the director, a thread of its own (which costs 10 us to start),
+so that a long item in the caller's thread holds nothing up.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from .._errors import AutoparError
+from .._model import Job, Options, Plan
+from .._observe import effects
+from .._observe.watch import Progress, Subject
+from .._report.report import Report, observer
+from ..backends.protocol import Failure
+from ..backends.serial import Caller
+from .desk import Desk, now_s
+from .director import Director
+from .source import Source
+
+READ_AHEAD = 32  # items read of an iterator before more workers than the caller are there
+ALONE = Plan("serial", 1, "there is at most one item", {})
+
+
+class Call:
+    """The state of one call that the caller's thread and the director share.
+
+    works: the caller's thread runs items (else it only reads the iterable, and waits).
+    finished: released when the caller's thread is done, to wake the director.
+    """
+
+    def __init__(self, job: Job, items: Iterable[Any], options: Options, executor: Any) -> None:
+        self.began_s = now_s()
+        self.job, self.options, self.executor = job, options, executor
+        self.source = Source(items)
+        self.desk = Desk(self.source, options.chunksize)
+        self.caller = Caller(job, self.desk, self._read)
+        self.works = True
+        self.plans: list[Plan] = []
+        self.subject: Subject | None = None
+        self.snapshot: effects.Snapshot | None = None
+        self.finished = threading.Lock()
+        self.finished.acquire()
+
+    # the whole way
+
+    def run(self) -> list[Any]:
+        """The results, in item order; raises what the loop would have raised."""
+        if self.options.backend == "serial" or self.source.unread in (0, 1):
+            self._run_alone()
+        else:
+            self._run_directed(Director(self))
+        self._report()
+        return self._outcome()
+
+    def probe(self) -> Plan:
+        """The plan the first items lead to; the other items are not run."""
+        self._run_directed(Director(self, only_plan=True))
+        if self.plans:
+            return self.plans[0]
+        return ALONE._replace(because="the items were done before there was anything to decide")
+
+    def _run_alone(self) -> None:
+        reason = "the caller chose serial" if self.options.backend else ALONE.because
+        self.plans.append(ALONE._replace(because=reason))
+        self._serve()
+
+    def _run_directed(self, director: Director) -> None:
+        director.route()
+        if self.works:
+            self.subject = Subject()
+            self.snapshot = effects.watch(self.job.fn, self.source.first())
+        _thread.start_new_thread(director.run, ())
+        try:
+            self._serve()
+        except BaseException as error:
+            self.desk.abort(error)
+            raise
+        finally:
+            self.finished.release()
+            director.wait()
+
+    def _serve(self) -> None:
+        """The caller's thread's part: run items, read on, wait."""
+        desk = self.desk
+        while not desk.over:
+            if self.works:
+                self.caller.work()
+            desk.wait_for_caller(self._may_work)
+            if desk.hungry():
+                self.source.read(max(1, desk.ahead - self.source.ready))
+                desk.feed()
+
+    def _may_work(self) -> bool:
+        return self.works and not self.caller.retired
+
+    def _read(self, count: int) -> None:
+        """Reads what the caller's thread draws next, and something for others to begin with."""
+        if not self.source.ended:
+            ahead = min(READ_AHEAD, 4 * self.desk.done)
+            self.source.read(max(count, ahead) - self.source.ready)
+
+    def progress(self) -> Progress:
+        """How far the call has come."""
+        desk = self.desk
+        return Progress(desk.done, desk.busy_s, self.caller.first_s)
+
+    # what came of it
+
+    def _outcome(self) -> list[Any]:
+        desk = self.desk
+        if desk.aborted is not None:
+            raise desk.aborted
+        if desk.errors:
+            index = min(desk.errors)
+            raise _named(desk.errors[index], index, self)
+        results = desk.results()
+        if self.source.error is not None:
+            raise self.source.error
+        if self.job.keep_errors:
+            return self._kept(results)
+        return results
+
+    def _kept(self, results: list[Any]) -> list[Any]:
+        """Results with the exceptions in their places, or one group of these."""
+        failures = []
+        for index, value in enumerate(results):
+            if type(value) is Failure:
+                results[index] = error = _named(value.error, index, self)
+                failures.append(error)
+        if failures and self.options.errors == "group":
+            count = f"{len(failures)} of {len(results)} items failed"
+            raise ExceptionGroup(count, [error for error in failures if isinstance(error, Exception)])
+        return results
+
+    def _report(self) -> None:
+        seen_by = observer()
+        if seen_by is not None:
+            seen_by.note(
+                Report(
+                    name_of(self.job.fn),
+                    self.options.kind,
+                    self.desk.done + len(self.desk.errors),
+                    self.caller.items,
+                    now_s() - self.began_s,
+                    tuple(self.plans) or (_QUICK,),
+                )
+            )
+
+
+_QUICK = Plan("serial", 1, "the items were done before there was anything to decide", {})
+
+
+def _named(error: BaseException, index: int, call: Call) -> BaseException:
+    """The exception, with a note that names its item."""
+    if isinstance(error, AutoparError):
+        return error
+    item = call.source.shown(index)
+    error.add_note(f"autopar: raised by {name_of(call.job.fn)}() for item {index}{item}")
+    return error
+
+
+def name_of(fn: Any) -> str:
+    """The name of a callable, for people."""
+    name = getattr(fn, "__qualname__", None) or getattr(fn, "__name__", None)
+    inner = getattr(fn, "func", None)
+    if name is None and inner is not None:
+        return name_of(inner)
+    return str(name or type(fn).__qualname__).replace("<locals>.", "")

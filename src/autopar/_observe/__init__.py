@@ -1,0 +1,1 @@
+"""What is measured: the machine, the probe, the effects of a call."""

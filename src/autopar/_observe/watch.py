@@ -1,0 +1,185 @@
+"""Watching a thread from outside: does it compute or wait, and does it hold the GIL?
+
+A second thread reads the kernel's counters of the first, and knocks: it sleeps a moment and then
+needs the GIL again. A sleep costs one voluntary context switch; a second one means that the GIL
+was taken. Waiting for a CPU costs none, so the answer stays right on a busy machine, where
+comparing durations is wrong by a factor of two (measured: 5 ms of knocking separates code that
+holds the GIL, at least 0.96 of the knocks, from code that does not, at most 0.10).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import NamedTuple
+
+from .._model import Observation
+from .._platform import ThreadClock, cpu_clock, gil_enabled, own_switches
+
+KNOCK_S = 200e-6
+KNOCKS = 12  # enough when none has timed out
+TIMED_OUT_S = 4e-3  # a knock that had to force the holder out (the switch interval is 5 ms)
+WINDOW_S = 5e-3  # least time a verdict is made from
+LONG_S = 25e-3  # doubtful shares are watched this long
+BRIEF = 0.15  # a larger share of the CPU time under the GIL makes threads fight over it
+COMPUTES = 0.75  # a thread on the CPU for this share of the time does not wait to speak of
+WAITS = 0.4  # a larger share of waiting is worth threads whatever the rest does
+
+
+class Progress(NamedTuple):
+    """How far the watched thread has come: items finished, seconds they took, the first's."""
+
+    items: int
+    busy_s: float
+    first_s: float
+
+
+class Subject:
+    """The thread that is watched; made by itself."""
+
+    def __init__(self) -> None:
+        self.ident = threading.get_ident()
+        self.native_id = threading.get_native_id()
+        self._clock = cpu_clock(self.ident)
+
+    def cpu_s(self) -> float:
+        """CPU seconds it has used; where nobody can ask that of a thread, the process's."""
+        if self._clock is None:
+            return time.process_time()
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:  # it has ended
+            return 0.0
+
+
+class Watch:
+    """A window of time over which one thread is watched.
+
+    The kernel's counters are only read once the thread was seen to leave the CPU or the GIL
+    alone: reading them lets go of the GIL, and getting it back from a thread that computes takes
+    5 ms each time.
+    """
+
+    def __init__(self, subject: Subject, progress: Progress, began_s: float) -> None:
+        self._subject = subject
+        self._start = progress
+        self._began_s = began_s
+        self._gil = gil_enabled()
+        self._counters: ThreadClock | None = None
+        self._open()
+        self.knocks = self.taken = self.timed_out = 0
+
+    def _open(self) -> None:
+        self._from_s = time.perf_counter()
+        self._cpu_s = self._subject.cpu_s()
+        self._process_s = time.process_time()
+        self._own_s = time.thread_time()
+
+    def _count(self) -> None:
+        """Begins the window again, now with the kernel's counters."""
+        self._counters = ThreadClock(self._subject.ident, self._subject.native_id)
+        self._times = self._counters.read(switches=True)
+        self._open()
+
+    def close(self) -> None:
+        """Gives the counters back."""
+        if self._counters is not None:
+            self._counters.close()
+
+    def knocked_at_birth(self) -> None:
+        """Counts the wait for the GIL that began the calling thread's life as a knock."""
+        if self._gil:
+            self.knocks += 1
+            self.taken += bool(own_switches())
+        if not self.taken:
+            self._count()
+
+    def knock(self, over: threading.Lock) -> bool:
+        """Sleeps a moment and notes whether the GIL was taken; true when `over` was released."""
+        pause_s = KNOCK_S * (0.5 + random.random())
+        before = own_switches()
+        began_s = time.perf_counter()
+        if over.acquire(timeout=pause_s):
+            return True
+        waited_s = time.perf_counter() - began_s - pause_s
+        after = own_switches()
+        if self._gil:
+            self.knocks += 1
+            self.timed_out += waited_s > TIMED_OUT_S
+            if before is None or after is None:
+                self.taken += waited_s > TIMED_OUT_S / 2
+            else:
+                self.taken += after - before > 1
+        return False
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds watched so far."""
+        return time.perf_counter() - self._from_s
+
+    def clear(self) -> bool:
+        """Whether enough has been seen for a verdict."""
+        elapsed_s = self.elapsed_s
+        if elapsed_s < WINDOW_S:
+            return False
+        if self._counters is None and self._subject.cpu_s() - self._cpu_s < COMPUTES * elapsed_s:
+            self._count()
+            return False
+        if not self._gil or self.timed_out >= 2 or elapsed_s >= LONG_S:
+            return True
+        cpu_s, blocked_s, _native_s = self._shares()
+        if blocked_s > 2 * cpu_s and not self.taken:
+            return self.knocks >= KNOCKS // 3
+        share = self.taken / max(1, self.knocks)
+        return self.knocks >= KNOCKS and not BRIEF / 2 < share < 3 * BRIEF
+
+    def observation(self, progress: Progress) -> Observation:
+        """What has been seen, per item."""
+        wall_s = self._item_s(progress)
+        cpu_s, blocked_s, native_s = self._shares()
+        used_s = max(cpu_s + blocked_s, 1e-9)
+        elapsed_s = max(self.elapsed_s, 1e-9)
+        item_s = wall_s * min(1.0, used_s / elapsed_s)
+        own_s = item_s * cpu_s / used_s
+        held_s = self._held(item_s, own_s, cpu_s / elapsed_s)
+        native = native_s / used_s if native_s > 0.3 * cpu_s and held_s < 0.5 * item_s else 0.0
+        items = progress.items - self._start.items
+        return Observation(items, item_s, own_s + item_s * native, held_s)
+
+    def _item_s(self, progress: Progress) -> float:
+        """Seconds an item takes, one that is still running counted as soon as it is a long one."""
+        items = progress.items - self._start.items
+        busy_s = progress.busy_s - self._start.busy_s
+        now_s = time.perf_counter()
+        running_s = now_s - self._began_s - progress.busy_s
+        if items > 2 and not self._start.items:
+            items, busy_s = items - 1, busy_s - progress.first_s
+        mean_s = busy_s / items if items else 0.0
+        if running_s > 2 * mean_s:
+            return max(mean_s, (busy_s + running_s) / (items + 1))
+        return mean_s
+
+    def _held(self, item_s: float, own_s: float, cpu_share: float) -> float:
+        """Seconds of an item under the GIL."""
+        if not self._gil or not self.knocks:
+            return 0.0
+        share = self.taken / self.knocks
+        if own_s < 0.5 * item_s:
+            return max(share * item_s, 0.0) if share > BRIEF else min(own_s, share * item_s + own_s)
+        held = min(1.0, share / max(cpu_share, 0.05))
+        return own_s if held > BRIEF else held * own_s
+
+    def _shares(self) -> tuple[float, float, float]:
+        """Seconds of CPU, of waiting, and of other threads' CPU in the window."""
+        elapsed_s = self.elapsed_s
+        cpu_s = self._subject.cpu_s() - self._cpu_s
+        blocked_s = 0.0
+        if self._counters is not None:
+            times, was = self._counters.read(switches=True), self._times
+            queued_s = (times.runqueue_s or 0.0) - (was.runqueue_s or 0.0)
+            if times.voluntary is None or times.voluntary != was.voluntary:
+                blocked_s = max(0.0, elapsed_s - cpu_s - queued_s)
+        own_s = time.thread_time() - self._own_s
+        native_s = max(0.0, time.process_time() - self._process_s - cpu_s - own_s)
+        return cpu_s, blocked_s, native_s

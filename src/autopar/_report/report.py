@@ -1,0 +1,133 @@
+"""The account of a call: what was measured, what was predicted, what was chosen and why."""
+
+from __future__ import annotations
+
+import contextvars
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from .._model import Observation, Plan
+
+COLUMNS = 80
+
+
+class Report(NamedTuple):
+    """What happened in one call.
+
+    function: name of the function. kind: as the caller gave it.
+    items: results returned or exceptions seen; in_caller: how many ran in the caller's thread.
+    wall_s: seconds from call to return.
+    plans: every plan in the order it was followed; the last was in force at the end.
+    """
+
+    function: str
+    kind: str
+    items: int
+    in_caller: int
+    wall_s: float
+    plans: tuple[Plan, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force at the end."""
+        return self.plans[-1]
+
+    @property
+    def backend(self) -> str:
+        """The means used at the end: "serial", "threads", "processes", or an executor's name."""
+        return self.plan.backend
+
+    @property
+    def workers(self) -> int:
+        """Workers of that backend at most."""
+        return self.plan.workers
+
+    @property
+    def because(self) -> str:
+        """The reason, as one sentence."""
+        return self.plan.because
+
+    @property
+    def predicted_s(self) -> dict[str, float]:
+        """Seconds each strategy was predicted to need when the last plan was made."""
+        return self.plan.predicted_s
+
+    @property
+    def observation(self) -> Observation | None:
+        """What the last plan was made from."""
+        return self.plan.observation
+
+    @property
+    def changes(self) -> tuple[Plan, ...]:
+        """The plans after the first: each a change of course."""
+        return self.plans[1:]
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    plan = report.plan
+    width = f" x {plan.workers}" if plan.workers > 1 else ""
+    yield f"{report.function}: {report.items} items in {report.wall_s:.4g} s"
+    yield f"  ran as     {plan.backend}{width}, {report.in_caller} items in the caller's thread"
+    yield from textwrap.wrap(
+        plan.because, COLUMNS, initial_indent="  because    ", subsequent_indent=" " * 13
+    )
+    seen = plan.observation
+    if seen is not None:
+        yield (
+            f"  an item    {seen.wall_s:.3g} s, of it {seen.cpu_s:.3g} s of CPU "
+            f"and {seen.gil_s:.3g} s under the GIL"
+        )
+    for name, seconds in plan.predicted_s.items():
+        cost = "cannot" if seconds == float("inf") else f"{seconds:.3g} s"
+        yield f"  predicted  {name:<10} {cost}"
+    for earlier in report.plans[:-1]:
+        yield from textwrap.wrap(
+            f"{earlier.backend} x {earlier.workers}, {earlier.because}",
+            COLUMNS,
+            initial_indent="  before     ",
+            subsequent_indent=" " * 13,
+        )
+
+
+class Observer:
+    """Collects reports; see `observe`."""
+
+    def __init__(self, outer: Observer | None) -> None:
+        self.reports: list[Report] = []
+        self._outer = outer
+
+    def note(self, report: Report) -> None:
+        """Keeps a report, here and in the observers around this one."""
+        self.reports.append(report)
+        if self._outer is not None:
+            self._outer.note(report)
+
+
+_observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
+    "autopar.observer", default=None
+)
+
+
+@contextmanager
+def observe() -> Iterator[Observer]:
+    """Collects the `Report` of every call made inside, from any thread of this context.
+
+    The context manager gives an object whose `reports` is the list, in the order the calls ended.
+    """
+    token = _observer.set(Observer(_observer.get()))
+    try:
+        observer = _observer.get()
+        assert observer is not None
+        yield observer
+    finally:
+        _observer.reset(token)
+
+
+def observer() -> Observer | None:
+    """Who wants the report of a call made now."""
+    return _observer.get()

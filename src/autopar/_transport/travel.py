@@ -1,0 +1,45 @@
+"""What it takes to send a job to a process: measured on one item and one result."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import Any
+
+from .._model import Job, Travel
+from . import wire
+
+
+def travel(job: Job, item: Any, result: Any) -> Travel:
+    """What sending `item` there and `result` back costs, or why it cannot be.
+
+    Pickles the function, the item and the result, and loads the latter two again.
+    """
+    try:
+        wire.dumps((job.fn, job.initializer, job.initargs))
+    except Exception as error:
+        return Travel(why_not=_refusal("the function", error))
+    item_s, item_bytes, why_not = _round_trip("an item", item)
+    if why_not is None:
+        result_s, result_bytes, why_not = _round_trip("a result", result)
+    if why_not is not None:
+        return Travel(why_not=why_not)
+    return Travel((item_s + result_s) / 2, item_bytes + result_bytes)
+
+
+def _round_trip(what: str, value: Any) -> tuple[float, int, str | None]:
+    """Seconds and bytes of a value's way, large buffers' copies left out of the seconds."""
+    aside: list[pickle.PickleBuffer] = []
+    began_s = time.perf_counter()
+    try:
+        body = wire.dumps(value, aside)
+        pickle.loads(body, buffers=aside)
+    except Exception as error:
+        return 0.0, 0, _refusal(what, error)
+    took_s = time.perf_counter() - began_s
+    return took_s, len(body) + sum(buffer.raw().nbytes for buffer in aside), None
+
+
+def _refusal(what: str, error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"{what} does not pickle ({type(error).__name__}: {first[:80]})"

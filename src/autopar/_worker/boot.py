@@ -1,0 +1,37 @@
+"""The script a helper process starts from: makes a light `autopar` package, and runs the helper.
+
+Importing autopar whole would cost each helper more than all it has to do. The package made here
+finds the modules below it, and becomes the whole one when user code first asks it for a name.
+"""
+
+import sys
+
+
+class _Package(type(sys)):  # type: ignore[misc]
+    """`autopar`, whose `__init__` has not run yet."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__") or self.__dict__.get("_whole"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        self._whole = True
+        path = self.__path__[0] + "/__init__.py"
+        with open(path, "rb") as file:
+            exec(compile(file.read(), path, "exec"), self.__dict__)
+        return getattr(self, name)
+
+
+def _main() -> None:
+    root = __file__.rpartition("/_worker/")[0]
+    package = _Package("autopar", "autopar in a worker process")
+    package.__path__ = [root]
+    package.__file__ = root + "/__init__.py"
+    package.__package__ = "autopar"
+    sys.modules["autopar"] = package
+    sys.path.pop(0)  # this script's folder
+    from autopar._worker.helper import main
+
+    sys.modules["__main__"] = type(sys)("__main__")
+    main(3)
+
+
+_main()

@@ -1,0 +1,193 @@
+"""What a backend is: the few things the engine knows of one, and what a crew sees of the engine.
+
+A crew *draws*: every worker of every crew takes its next chunk from the one desk of the call and
+puts its results back there. So nobody has to divide the work beforehand, two crews can share a
+call, and changing course means letting one crew finish while another begins to draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from .._model import Job
+
+
+class Traits(NamedTuple):
+    """What is true of a backend's workers.
+
+    shares_memory: a worker sees and changes the caller's objects; else everything is pickled.
+    escapes_gil: Python code of two workers runs at once even where there is a GIL.
+    kills_items: an item that never returns can be ended without harm to the caller.
+    """
+
+    shares_memory: bool
+    escapes_gil: bool
+    kills_items: bool
+
+
+class Chunk:
+    """Consecutive items handed to one worker, which runs what `todo` yields.
+
+    The rest of a chunk can be taken away while it is being worked on: emptying the iterator is
+    one step that no other thread can interleave with (under the GIL, or under `claim` without).
+
+    start: index of the first item. stolen: how many were taken from the end.
+    """
+
+    __slots__ = ("count", "items", "seen", "start", "stolen", "todo")
+
+    def __init__(self, start: int, items: Sequence[Any], todo: Iterator[Any]) -> None:
+        self.start, self.items, self.count = start, items, len(items)
+        self.todo = todo
+        self.stolen = 0
+        self.seen = -1
+
+    @property
+    def end(self) -> int:
+        """The index after the last item that is still this chunk's."""
+        return self.start + self.count - self.stolen
+
+
+class Desk(Protocol):
+    """A call as its workers see it; safe to use from any thread."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do or to wait for."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """An item failed or the caller gave up: what has not started must not start."""
+        ...
+
+    def draw(self, workers: int, message_s: float, longest_s: float) -> Chunk | None:
+        """The next chunk for one of `workers`, or None when there is none now."""
+        ...
+
+    def take(
+        self, workers: int, message_s: float, longest_s: float
+    ) -> tuple[int, Sequence[Any]] | None:
+        """As `draw`, for workers in another process: the first index, and the items."""
+        ...
+
+    def settle(
+        self, start: int, values: list[Any], wall_s: float, cpu_s: float | None = None
+    ) -> None:
+        """Results of consecutive items, and how long they took together."""
+        ...
+
+    def finish(self, chunk: Chunk, values: list[Any], wall_s: float) -> None:
+        """All results of a chunk that was run through `todo`."""
+        ...
+
+    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> None:
+        """The item of `chunk` that `todo` yielded last raised; the rest is given back.
+
+        start: the first item whose result is lost with it.
+        """
+        ...
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """One item failed."""
+        ...
+
+    def give_back(self, start: int, items: Sequence[Any]) -> None:
+        """Drawn items that were not started."""
+        ...
+
+    def refuse(self, error: BaseException) -> None:
+        """The job cannot be done by this crew at all (it would not travel, or not start)."""
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when there may be something to draw, or after `timeout_s`."""
+        ...
+
+    def wait_change(self, timeout_s: float) -> None:
+        """Returns when something happened that the engine may want to know, or later."""
+        ...
+
+    def listen(self, wake: Callable[[], object] | None) -> None:
+        """`wake` is called whenever `wait` would return."""
+        ...
+
+    @property
+    def item_s(self) -> float:
+        """Mean seconds an item took lately; 0 when none has finished."""
+        ...
+
+
+class Crew(Protocol):
+    """An open set of workers that draw from one desk."""
+
+    @property
+    def ready(self) -> int:
+        """Workers able to run items now."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Some worker holds items."""
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when `step` has something to do, or after `timeout_s`."""
+        ...
+
+    def step(self) -> None:
+        """Give work out and take results in, without waiting."""
+        ...
+
+    def resize(self, workers: int) -> None:
+        """Have this many workers, as soon as the ones too many finish what they run."""
+        ...
+
+    def retire(self) -> None:
+        """Draw no more; give back what has not started."""
+        ...
+
+    def close(self, *, kill: bool = False) -> None:
+        """Let the workers go; `kill` does not wait for what they run."""
+        ...
+
+
+class Backend(Protocol):
+    """A means of running items."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def traits(self) -> Traits: ...
+
+    def check(self) -> None:
+        """Raises `BackendUnavailable` where this backend cannot run."""
+        ...
+
+    def open(self, job: Job, desk: Desk, workers: int) -> Crew: ...
+
+
+def runner(job: Job) -> Callable[[Any], Any]:
+    """The function workers of this process call: `fn`, or one that returns its exceptions."""
+    if not job.keep_errors:
+        return job.fn
+    fn = job.fn
+
+    def guarded(item: Any) -> Any:
+        try:
+            return fn(item)
+        except Exception as error:
+            return Failure(error)
+
+    return guarded
+
+
+class Failure:
+    """An exception in the place of a result."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error

@@ -1,0 +1,134 @@
+"""The caller's own thread, one item after another.
+
+The thread runs consecutive chunks inside one list comprehension, the quickest loop there is, and
+comes up for air between two chunks: to note how long the last took, to let the engine's thread
+have the interpreter when it asks, to stop when others take over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+from .._model import Job
+from .protocol import Chunk, Traits, runner
+
+AIR_S = 1e-3  # come up for air about this often
+GROWTH = 4  # a chunk has at most this many times the items of the one before
+
+
+class Sample(NamedTuple):
+    """An item that was run, and what came of it."""
+
+    item: Any
+    result: Any
+
+
+class CallerDesk(Protocol):
+    """What the caller's thread needs of the desk beside what every crew does."""
+
+    @property
+    def item_s(self) -> float: ...
+    def draw_count(self, count: int) -> Chunk | None: ...
+    def follow(self, chunk: Chunk, wall_s: float, count: int) -> Chunk | None: ...
+    def settle_followed(self, start: int, values: list[Any]) -> None: ...
+    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> None: ...
+
+
+class Serial:
+    """The backend of one worker: the caller."""
+
+    name = "serial"
+    traits = Traits(shares_memory=True, escapes_gil=False, kills_items=False)
+
+    def check(self) -> None:
+        """The caller's thread is always there."""
+
+    def open(self, job: Job, desk: CallerDesk, read: Callable[[int], None]) -> Caller:
+        """A crew of one; `read` is told how many items the caller will draw next."""
+        return Caller(job, desk, read)
+
+
+class Caller:
+    """The caller's thread as a worker.
+
+    sample: the first item and its result, once there is one.
+    items: how many it has finished.
+    first_s: how long the first item took; it is often an outlier (imports, caches).
+    """
+
+    def __init__(self, job: Job, desk: CallerDesk, read: Callable[[int], None]) -> None:
+        self.sample: Sample | None = None
+        self.first_s = 0.0
+        self.items = 0
+        self.retired = False
+        self.pause = threading.Lock()  # held by the engine's thread when it needs the interpreter
+        self._run = runner(job)
+        self._desk = desk
+        self._read = read
+        self._count = 1
+        self._chunk: Chunk | None = None
+
+    def work(self) -> None:
+        """Runs items until retired, or until there is none to draw.
+
+        Raises only what an item raised that is no `Exception` (KeyboardInterrupt, SystemExit).
+        """
+        self._chunk = self._draw()
+        while self._chunk is not None:
+            start = self._chunk.start
+            try:
+                values = [run(item) for run, todo in self._chunks() for item in todo]
+            except BaseException as error:
+                failed, self._chunk = self._chunk, None
+                self._desk.abandon(start, failed, error)
+                if not isinstance(error, Exception):
+                    raise
+                return
+            self._desk.settle_followed(start, values)
+
+    def _chunks(self) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:
+        """This chunk and those that follow it without a gap, each with what runs its items."""
+        chunk = self._chunk
+        while chunk is not None:
+            began = time.perf_counter()
+            yield (self._run if self.sample else self._run_first), chunk.todo
+            took_s = time.perf_counter() - began
+            self.items += chunk.count - chunk.stolen
+            self._grow(took_s)
+            following = self._follow(chunk, took_s)
+            self._chunk = following
+            if following is None or following.start != chunk.end:
+                return
+            chunk = following
+
+    def _follow(self, chunk: Chunk, took_s: float) -> Chunk | None:
+        if self.pause.locked():
+            with self.pause:
+                pass
+        if self.retired:
+            return self._desk.follow(chunk, took_s, 0)
+        self._read(self._count)
+        following = self._desk.follow(chunk, took_s, self._count)
+        return self._draw() if following is None and chunk.stolen else following
+
+    def _draw(self) -> Chunk | None:
+        if self.retired:
+            return None
+        self._read(self._count)
+        return self._desk.draw_count(self._count)
+
+    def _grow(self, took_s: float) -> None:
+        if self._count == 1 and not self.first_s:
+            self.first_s = took_s
+        elif took_s < AIR_S / 2:
+            self._count *= GROWTH
+        elif took_s > 2 * AIR_S:
+            self._count = max(1, int(self._count * AIR_S / took_s))
+
+    def _run_first(self, item: Any) -> Any:
+        result = self._run(item)
+        self.sample = Sample(item, result)
+        return result
