@@ -73,11 +73,13 @@ class ThreadTimes(NamedTuple):
     cpu_s: CPU seconds.
     runqueue_s: seconds spent ready to run, queueing for a CPU.
     voluntary: voluntary context switches; None also when not asked for.
+    asleep: whether it waits right now, neither on a CPU nor queueing for one; as `voluntary`.
     """
 
     cpu_s: float | None
     runqueue_s: float | None = None
     voluntary: int | None = None
+    asleep: bool | None = None
 
 
 class ThreadClock:
@@ -104,7 +106,7 @@ class ThreadClock:
 
     def read(self, *, switches: bool = False) -> ThreadTimes:
         """The thread's times until now, with its voluntary switches (5 µs more) on request."""
-        cpu_s, runqueue_s, voluntary = self._last
+        cpu_s, runqueue_s, voluntary, asleep = self._last
         if self._clock is not None:
             try:
                 cpu_s = time.clock_gettime(self._clock)
@@ -117,7 +119,8 @@ class ThreadClock:
                 cpu_s = int(fields[0]) * 1e-9
         if switches and (status := _pread(self._status)):
             voluntary = _voluntary(status, voluntary)
-        self._last = ThreadTimes(cpu_s, runqueue_s, voluntary)
+            asleep = b"\nState:\tR" not in status
+        self._last = ThreadTimes(cpu_s, runqueue_s, voluntary, asleep)
         return self._last if switches else ThreadTimes(cpu_s, runqueue_s)
 
     def close(self) -> None:

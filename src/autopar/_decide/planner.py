@@ -38,7 +38,9 @@ def plan(
     """
     count = expected(seen, left)
     limit = max(1, min(count, options.workers or machine.cpus * 4096))
-    threads, threads_s = _threads(seen, machine, count, _thread_limit(options, machine, limit), costs)
+    threads, threads_s = _threads(
+        seen, machine, count, _thread_limit(options, machine, limit), costs
+    )
     procs, procs_s = _processes(seen, machine, count, limit, costs)
     serial_s = count * seen.wall_s
     predicted = {SERIAL: serial_s, THREADS: threads_s, PROCESSES: procs_s}

@@ -35,10 +35,10 @@ class Width(NamedTuple):
     settled: bool = False
 
 
-def first_width(left: int | None, limit: int, now_s: float) -> Width:
+def first_width(left: int | None, limit: int, done: int, now_s: float) -> Width:
     """The ramp's start: all that is left, up to 32 and the limit."""
     few = FIRST if left is None else min(left, FIRST)
-    return Width(max(1, min(few, limit)), max(1, limit), since_s=now_s)
+    return Width(max(1, min(few, limit)), max(1, limit), done, now_s)
 
 
 def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:

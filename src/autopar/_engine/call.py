@@ -17,8 +17,9 @@ from .._model import Job, Options, Plan
 from .._observe import effects
 from .._observe.watch import Progress, Subject
 from .._report.report import Report, observer
-from ..backends.protocol import Failure
+from ..backends.chunk import Failure
 from ..backends.serial import Caller
+from ..backends.threads import run_in_thread
 from .desk import Desk, now_s
 from .director import Director
 from .source import Source
@@ -30,7 +31,8 @@ ALONE = Plan("serial", 1, "there is at most one item", {})
 class Call:
     """The state of one call that the caller's thread and the director share.
 
-    works: the caller's thread runs items (else it only reads the iterable, and waits).
+    works: the calling thread runs items (else it only reads the iterable, and waits).
+    away: a thread of its own runs items in the calling thread's stead.
     finished: released when the caller's thread is done, to wake the director.
     """
 
@@ -41,6 +43,7 @@ class Call:
         self.desk = Desk(self.source, options.chunksize)
         self.caller = Caller(job, self.desk, self._read)
         self.works = True
+        self.away = False
         self.plans: list[Plan] = []
         self.subject: Subject | None = None
         self.snapshot: effects.Snapshot | None = None
@@ -99,9 +102,28 @@ class Call:
     def _may_work(self) -> bool:
         return self.works and not self.caller.retired
 
+    def work_away(self) -> None:
+        """Runs items in a thread of its own, where they cannot hold up the calling thread."""
+        self.away = True
+        begun = threading.Lock()
+        begun.acquire()
+
+        def work() -> None:
+            self.subject = Subject()
+            begun.release()
+            try:
+                while not self.desk.over:
+                    self.caller.work()
+                    self.desk.wait_for_stand_in(lambda: not self.caller.retired)
+            except BaseException as error:
+                self.desk.abort(error)
+
+        run_in_thread(work)
+        begun.acquire()
+
     def _read(self, count: int) -> None:
         """Reads what the caller's thread draws next, and something for others to begin with."""
-        if not self.source.ended:
+        if not self.source.ended and not self.away:
             ahead = min(READ_AHEAD, 4 * self.desk.done)
             self.source.read(max(count, ahead) - self.source.ready)
 
@@ -135,7 +157,9 @@ class Call:
                 failures.append(error)
         if failures and self.options.errors == "group":
             count = f"{len(failures)} of {len(results)} items failed"
-            raise ExceptionGroup(count, [error for error in failures if isinstance(error, Exception)])
+            raise ExceptionGroup(
+                count, [error for error in failures if isinstance(error, Exception)]
+            )
         return results
 
     def _report(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from .._decide.chunks import chunk_size
 from .._platform import gil_enabled
-from ..backends.protocol import Chunk
+from ..backends.chunk import Chunk
 from .source import Source
 
 SLOW_CALL_S = 20e-3  # an item that runs this long must not keep those behind it from starting
@@ -31,7 +31,7 @@ class Desk:
     def __init__(self, source: Source, chunksize: int | None) -> None:
         self.source = source
         self.over = False
-        self.stopping = False
+        self.limit = sys.maxsize  # no item from here on may start
         self.cancelled = False
         self.refused: BaseException | None = None  # by a crew that cannot do the job
         self.aborted: BaseException | None = None  # what went wrong with the call as a whole
@@ -42,7 +42,6 @@ class Desk:
         self.item_s = 0.0
         self.ahead = 64
         self._chunksize = chunksize
-        self._limit = sys.maxsize  # no item from here on may start
         self._parts: list[tuple[int, list[Any]]] = []
         self._returned: list[tuple[int, Sequence[Any]]] = []
         self._held = 0
@@ -160,7 +159,7 @@ class Desk:
     def hungry(self) -> bool:
         """Whether the source should read on, to stay `ahead` items ahead."""
         source = self.source
-        return not (source.ended or self.stopping or self.over) and source.ready < self.ahead
+        return not (source.ended or self.over) and source.ready < self.ahead
 
     def wait_for_caller(self, works: Callable[[], bool]) -> None:
         """Returns when the call is over, or there is something for the caller's thread to do.
@@ -169,6 +168,12 @@ class Desk:
         """
         with self._lock:
             while not (self.over or self.hungry() or (works() and self._available())):
+                self._more.wait()
+
+    def wait_for_stand_in(self, works: Callable[[], bool]) -> None:
+        """As `wait_for_caller`, for a thread that runs items in its stead but reads none."""
+        with self._lock:
+            while not (self.over or (works() and self._available())):
                 self._more.wait()
 
     def tell(self) -> None:
@@ -271,9 +276,8 @@ class Desk:
         self._check_over()
 
     def _stop_at(self, index: int) -> None:
-        self.stopping = True
-        self._limit = min(self._limit, index)
-        kept = [(at, items[: max(0, self._limit - at)]) for at, items in self._returned]
+        self.limit = min(self.limit, index)
+        kept = [(at, items[: max(0, self.limit - at)]) for at, items in self._returned]
         self._returned = [(at, items) for at, items in kept if items]
         heapq.heapify(self._returned)
         self.source.end()  # items are given out in order: what is left lies behind the limit
@@ -282,7 +286,7 @@ class Desk:
 
     def _give_back(self, start: int, items: Sequence[Any]) -> None:
         self._held -= len(items)
-        allowed = min(len(items), max(0, self._limit - start))
+        allowed = min(len(items), max(0, self.limit - start))
         if allowed:
             heapq.heappush(self._returned, (start, items[:allowed]))
             self._changed()

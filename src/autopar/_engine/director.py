@@ -14,13 +14,11 @@ from .._model import Machine, Observation, Options, Plan, Travel
 from .._observe import effects
 from .._observe.machine import machine
 from .._observe.watch import WAITS, Subject, Watch
-from .._transport.travel import travel
-from ..backends.executor import Executors
-from ..backends.protocol import Crew
 from . import budget
 from .desk import SLOW_CALL_S, now_s
 
 if TYPE_CHECKING:
+    from ..backends.protocol import Crew
     from .call import Call
 
 GRACE_S = 1e-3  # a call that is over by then needs no director
@@ -60,9 +58,7 @@ class Director:
         options = self._call.options
         chosen = self._call.executor is not None or options.backend == "processes"
         cares = options.kind == "cpu" or options.errors != "raise"
-        self._isolated = chosen or (cares and options.backend is None)
-        if options.backend == "threads" and cares:
-            self._isolated = True
+        self._isolated = chosen or cares
         self._call.works = not self._isolated
 
     def wait(self) -> None:
@@ -129,17 +125,20 @@ class Director:
             return Plan("threads", workers, said + aside, {})
         return Plan("processes", workers, said, {})
 
-    def _isolated_plan(self) -> Plan:
-        """Where faults matter: the first items run in one worker, away from the caller."""
+    def _isolated_plan(self) -> Plan | None:
+        """Where faults matter: the first items run in one worker, away from the calling thread.
+
+        A process, unless the function could change what only this process sees: then a thread,
+        watched as the calling thread would be.
+        """
         call = self._call
         facts = self._facts()
-        item = call.source.first()
-        snapshot = effects.watch(call.job.fn, item)
-        threads_only = call.options.backend == "threads" or facts.processes_why_not is not None
-        shared = threads_only or effects.writes_of(call.job.fn) or not snapshot.empty
-        because = "exceptions are kept, so the first items run away from the caller's thread"
-        if shared:
-            return Plan("threads", 1, because, {})
+        call.snapshot = effects.watch(call.job.fn, call.source.first())
+        why_not = effects.writes_of(call.job.fn) or facts.processes_why_not
+        if call.options.backend == "threads" or why_not or not call.snapshot.empty:
+            call.work_away()
+            return None
+        because = "exceptions are kept, so the first items run in a process of their own"
         return Plan("processes", 1, because, {})
 
     def _probe(self, *, at_birth: bool = False) -> Plan | None:
@@ -189,6 +188,8 @@ class Director:
             why_not = call.snapshot.changed()
         if why_not is not None:
             return Travel(why_not=why_not)
+        from .._transport.travel import travel  # pickle and all: most calls never need it
+
         sample = call.caller.sample
         if sample is None:
             return travel(call.job, call.source.first(), None)
@@ -245,22 +246,24 @@ class Director:
             if self._left_alone and self._call.desk.over:
                 return None
             self._engaged = True
+        ramp = self._ramp(plan)
         try:
-            crew = self._open(plan)
+            crew = self._open(plan, plan.workers if ramp is None else ramp.threads)
         except TransportError as error:
             return self._refused(plan, error)
         try:
-            return self._conduct(plan, crew)
+            return self._conduct(plan, crew, ramp)
         finally:
             crew.close(kill=self._call.desk.aborted is not None)
 
-    def _open(self, plan: Plan) -> Crew:
+    def _open(self, plan: Plan, workers: int) -> Crew:
         call = self._call
         if call.executor is not None:
-            crew: Crew = Executors(call.executor).open(call.job, call.desk, plan.workers)
+            from ..backends.executor import Executors
+
+            crew: Crew = Executors(call.executor).open(call.job, call.desk, workers)
             return crew
         means: Any = backends.backend(plan.backend)
-        workers = plan.workers
         if means.traits.shares_memory:
             self._caller_stays(workers)
             workers -= self._caller_helps()
@@ -272,17 +275,16 @@ class Director:
     def _caller_stays(self, workers: int) -> None:
         """The caller's thread is one of the workers, unless it has an iterator to read."""
         call = self._call
-        if not call.source.cut or workers < 2:
-            call.caller.retired = call.works and workers > 1 or call.caller.retired
+        if call.works and not call.source.cut and workers > 1:
+            call.caller.retired = True
 
     def _caller_helps(self) -> int:
         call = self._call
-        return int(call.works and not call.caller.retired)
+        return int((call.works or call.away) and not call.caller.retired)
 
-    def _conduct(self, plan: Plan, crew: Crew) -> Plan | None:
+    def _conduct(self, plan: Plan, crew: Crew, ramp: Width | None) -> Plan | None:
         """Drives the crew until the call is over or the course changes."""
         call, desk = self._call, self._call.desk
-        ramp = self._ramp(plan, crew)
         probing = self._isolated and plan.workers == 1 and not plan.predicted_s
         look_s = now_s() + SLOW_CALL_S
         while not desk.over:
@@ -314,13 +316,14 @@ class Director:
         with self._call.caller.pause:
             crew.step()
 
-    def _ramp(self, plan: Plan, crew: Crew) -> Width | None:
+    def _ramp(self, plan: Plan) -> Width | None:
         """For items that wait: the number of threads grows while that helps."""
-        if plan.backend != "threads" or plan.workers < 2 or not _waits(plan):
+        desk, most = self._call.desk, self._call.options.workers or planner.POLITE
+        if plan.backend != "threads" or most < 2 or not _waits(plan):
             return None
-        ramp = first_width(self._call.desk.left(), plan.workers, now_s())
-        crew.resize(max(1, ramp.threads - self._caller_helps()))
-        return ramp
+        left = desk.left()
+        limit = most if left is None else min(most, left + self._caller_helps())
+        return first_width(left, limit, desk.done, now_s())
 
     def _grow(self, ramp: Width, crew: Crew) -> Width:
         desk = self._call.desk
@@ -361,10 +364,13 @@ class Director:
             return None
         self._travel = Travel(why_not=str(error))
         call.caller.retired = False
-        if self._seen is not None and not self._isolated:
+        if self._seen is not None and (call.works or call.away):
             following = self._plan()
             call.desk.tell()
             return following
+        if self._isolated and options.kind == "auto":
+            call.work_away()
+            return self._probe()
         workers = self._computing(call.desk.left())
         return Plan("threads", workers, f"{plan.because}; processes are out: {error}", {})
 

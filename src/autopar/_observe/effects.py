@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
@@ -64,6 +63,12 @@ class Snapshot:
             if id(type(obj)) not in _ATOMS:
                 self._room = min(MOST_OF_ONE, MOST_OBJECTS - len(self._objects))
                 self._add(name, obj, STEPS)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing that a call could change is in reach."""
+        # Every function could be given attributes; that counts once it has some.
+        return all(name.startswith(_ATTRIBUTE) and not obj for name, obj, _, _ in self._objects)
 
     def changed(self) -> str | None:
         """A sentence naming what has changed since, or None."""
@@ -196,7 +201,7 @@ class _Reach:
             return
         self._functions.add(id(fn))
         self.codes.append(fn.__code__)
-        self.objects.append((f"an attribute of {fn.__name__}()", fn.__dict__))
+        self.objects.append((f"{_ATTRIBUTE} {fn.__name__}()", fn.__dict__))
         for default in (*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()):
             self.objects.append((f"a default argument of {fn.__name__}()", default))
         self._wrapped(fn, depth)
@@ -251,7 +256,7 @@ class _Reach:
 
     def _module(self, module: Any, names: frozenset[str], depth: int) -> None:
         """What a function may use of a module: what the module holds under one of its names."""
-        namespace: dict[str, Any] = ModuleType.__dict__["__dict__"].__get__(module)
+        namespace = attributes_of(module)
         if _is_library(str(namespace.get("__file__") or "<frozen")):
             return
         for name in sorted(names.intersection(namespace)):
@@ -267,6 +272,7 @@ _ATOMS = frozenset(
     for cls in (int, float, complex, bool, str, bytes, range, slice, type(None), type(...), object)
 )
 _MISSING = object()
+_ATTRIBUTE = "an attribute of"
 
 
 def _look(obj: object, readers: tuple[Reader, ...]) -> list[Held] | None:
@@ -285,12 +291,12 @@ def _contents(cell: CellType) -> object:
         return _MISSING
 
 
-def _function_in(found: object) -> FunctionType | None:
+def _function_in(found: Any) -> FunctionType | None:
     """The function behind what a class holds: itself, or in a static or class method."""
     if issubclass(type(found), (staticmethod, classmethod)):
-        found = found.__func__  # type: ignore[attr-defined]
+        found = found.__func__
     elif issubclass(type(found), property):
-        found = found.fget  # type: ignore[attr-defined]
+        found = found.fget
     return found if type(found) is FunctionType else None
 
 
@@ -304,7 +310,7 @@ def _is_users(code: CodeType, namespace: dict[str, Any], package: str) -> bool:
 def _is_users_class(cls: Any, package: str) -> bool:
     module = str(class_dict(cls).get("__module__"))
     top = module.partition(".")[0]
-    file = getattr(sys.modules.get(module), "__file__", None)
+    file = attributes_of(sys.modules.get(module)).get("__file__")
     if file is None:
         return top not in sys.stdlib_module_names  # builtins, or __main__ and what it made
     return not _is_library(str(file)) or (bool(package) and top == package)
@@ -312,7 +318,11 @@ def _is_users_class(cls: Any, package: str) -> bool:
 
 def _is_library(filename: str) -> bool:
     """Whether a file belongs to the standard library or to an installed package."""
-    return filename.startswith(_LIBRARY) or any(part in filename for part in _INSTALLED)
+    return filename.startswith(_LIBRARY) or _is_installed(filename)
+
+
+def _is_installed(filename: str) -> bool:
+    return any(part in filename for part in _INSTALLED)
 
 
 _LIBRARY = (os.path.dirname(os.__file__) + os.sep, "<frozen")
@@ -320,26 +330,24 @@ _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist
 
 
 def _package_of(fn: object) -> str:
-    """The installed package that the callable is from, "" for the standard library's."""
-    for each in _layers(fn):
-        code = each.__code__
-        if code.co_filename.startswith(_LIBRARY[0]) and not any(
-            part in code.co_filename for part in _INSTALLED
-        ):
-            return ""
-        return str(each.__globals__.get("__name__")).partition(".")[0]
-    return ""
+    """The top package that a callable is from; "" for the standard library's and builtins."""
+    function = _python_function(fn)
+    if function is None:
+        return ""
+    filename = function.__code__.co_filename
+    if _is_library(filename) and not _is_installed(filename):
+        return ""
+    return str(function.__globals__.get("__name__")).partition(".")[0]
 
 
-def _layers(fn: object) -> Iterator[FunctionType]:
+def _python_function(fn: Any) -> FunctionType | None:
     """The Python function in a callable, if there is one."""
     while issubclass(type(fn), functools.partial):
         fn = readers_of(type(fn))[0](fn).parts[0]
     if type(fn) is MethodType:
         fn = fn.__func__
+    elif issubclass(type(fn), type):
+        fn = _function_in(found_in_class(fn, "__init__"))
     elif type(fn) is not FunctionType:
-        cls = fn if issubclass(type(fn), type) else type(fn)
-        name = "__init__" if cls is fn else "__call__"
-        fn = _function_in(found_in_class(cls, name))
-    if type(fn) is FunctionType:
-        yield fn
+        fn = _function_in(found_in_class(type(fn), "__call__"))
+    return fn if type(fn) is FunctionType else None

@@ -23,7 +23,7 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 MOST_ELEMENTS = 10_000  # of one container; more are sampled
 SAMPLE = 1_000
@@ -97,7 +97,7 @@ def attributes_of(obj: object) -> dict[str, Any]:
         except AttributeError:
             return {}
         if type(found) is dict:
-            return found
+            return cast("dict[str, Any]", found)
     return {}
 
 
@@ -109,14 +109,20 @@ _CACHES = ("_item_cache", "_cacher")  # pandas fills them on reading
 _known: dict[int, tuple[weakref.ref[type], tuple[Reader, ...]]] = {}
 _MRO = type.__dict__["__mro__"].__get__
 _CLASS_DICT = type.__dict__["__dict__"].__get__
-_STATELESS = (type, ModuleType, FunctionType, BuiltinFunctionType, property, classmethod, staticmethod)
-_HINTED = tuple(
-    type(iterator)
-    for iterator in (
-        iter(()), iter([]), iter(range(0)), iter(""), iter(b""), iter(set[int]()), iter({}),
-        reversed([]), itertools.repeat(0, 0),
-    )
+_STATELESS = (
+    type,
+    ModuleType,
+    FunctionType,
+    BuiltinFunctionType,
+    property,
+    classmethod,
+    staticmethod,
+)
+_ITERATORS: tuple[Any, ...] = (
+    iter(()), iter([]), iter(range(0)), iter(""), iter(b""), iter(set[int]()), iter({}),
+    reversed([]), itertools.repeat(0, 0),
 )  # fmt: skip
+_HINTED: tuple[type[object], ...] = tuple(map(type, _ITERATORS))
 
 
 def _readers_of(cls: type) -> Iterator[Reader]:
@@ -184,32 +190,42 @@ def _held_in_dict(cached: frozenset[str], obj: object) -> Held:
     return Held([part for pair in kept for part in pair])
 
 
-def _held_by_list(obj: list[Any]) -> Held:
-    size = list.__len__(obj)
+# The builtin types by names without a type: a subclass's methods are never called.
+_list: Any = list
+_dict: Any = dict
+_set: Any = set
+_tuple: Any = tuple
+_frozenset: Any = frozenset
+_deque: Any = collections.deque
+_bytearray: Any = bytearray
+
+
+def _held_by_list(obj: Any) -> Held:
+    size = _list.__len__(obj)
     if size <= MOST_ELEMENTS:
-        return Held(list.copy(obj))
-    spread = list.__getitem__(obj, slice(None, None, size // SAMPLE))
-    return Held(spread + list.__getitem__(obj, slice(-SAMPLE, None)), size)
+        return Held(_list.copy(obj))
+    spread = _list.__getitem__(obj, slice(None, None, size // SAMPLE))
+    return Held(spread + _list.__getitem__(obj, slice(-SAMPLE, None)), size)
 
 
-def _held_by_dict(obj: dict[Any, Any]) -> Held:
-    size = dict.__len__(obj)
-    keys, values = dict.keys(obj), dict.values(obj)
+def _held_by_dict(obj: Any) -> Held:
+    size = _dict.__len__(obj)
+    keys, values = _dict.keys(obj), _dict.values(obj)
     if size <= MOST_ELEMENTS:
         return Held([*keys, *values])
     return Held([*_ends(keys), *_ends(values)], size)
 
 
-def _held_by_set(obj: set[Any]) -> Held:
-    return Held(list(itertools.islice(set.__iter__(obj), MOST_ELEMENTS)), set.__len__(obj))
+def _held_by_set(obj: Any) -> Held:
+    return Held(list(itertools.islice(_set.__iter__(obj), MOST_ELEMENTS)), _set.__len__(obj))
 
 
-def _held_by_deque(obj: collections.deque[Any]) -> Held:
-    size = collections.deque.__len__(obj)
+def _held_by_deque(obj: Any) -> Held:
+    size = _deque.__len__(obj)
     if size <= MOST_ELEMENTS:
-        return Held(list(collections.deque.__iter__(obj)))
-    head = itertools.islice(collections.deque.__iter__(obj), SAMPLE)
-    tail = itertools.islice(collections.deque.__reversed__(obj), SAMPLE)
+        return Held(list(_deque.__iter__(obj)))
+    head = itertools.islice(_deque.__iter__(obj), SAMPLE)
+    tail = itertools.islice(_deque.__reversed__(obj), SAMPLE)
     return Held([*head, *tail], size)
 
 
@@ -218,15 +234,15 @@ def _ends(view: Any) -> list[Any]:
     return [*itertools.islice(view, SAMPLE), *itertools.islice(reversed(view), SAMPLE)]
 
 
-def _held_by_tuple(obj: tuple[Any, ...]) -> Held:
-    return Held(list(itertools.islice(tuple.__iter__(obj), MOST_ELEMENTS)))
+def _held_by_tuple(obj: Any) -> Held:
+    return Held(list(itertools.islice(_tuple.__iter__(obj), MOST_ELEMENTS)))
 
 
-def _held_by_frozenset(obj: frozenset[Any]) -> Held:
-    return Held(list(itertools.islice(frozenset.__iter__(obj), MOST_ELEMENTS)))
+def _held_by_frozenset(obj: Any) -> Held:
+    return Held(list(itertools.islice(_frozenset.__iter__(obj), MOST_ELEMENTS)))
 
 
-def _held_by_partial(obj: functools.partial[Any]) -> Held:
+def _held_by_partial(obj: Any) -> Held:
     return Held([read.__get__(obj) for read in _PARTIAL])
 
 
@@ -241,14 +257,14 @@ def _held_by_iterator(obj: Any) -> Held:
     return Held([], type(obj).__length_hint__(obj))
 
 
-def _held_by_count(obj: itertools.count[Any]) -> Held:
+def _held_by_count(obj: Any) -> Held:
     return Held([], repr(obj))
 
 
-def _held_by_bytearray(obj: bytearray) -> Held:
-    size = bytearray.__len__(obj)
+def _held_by_bytearray(obj: Any) -> Held:
+    size = _bytearray.__len__(obj)
     step = 1 if size <= WHOLE_BYTES else size // SAMPLE_BYTES
-    return Held([], (size, bytes(bytearray.__getitem__(obj, slice(None, None, step)))))
+    return Held([], (size, bytes(_bytearray.__getitem__(obj, slice(None, None, step)))))
 
 
 def _held_by_array(obj: Any) -> Held:

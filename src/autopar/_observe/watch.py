@@ -9,7 +9,6 @@ holds the GIL, at least 0.96 of the knocks, from code that does not, at most 0.1
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from typing import NamedTuple
@@ -97,7 +96,7 @@ class Watch:
 
     def knock(self, over: threading.Lock) -> bool:
         """Sleeps a moment and notes whether the GIL was taken; true when `over` was released."""
-        pause_s = KNOCK_S * (0.5 + random.random())
+        pause_s = KNOCK_S * (0.5 + self.knocks * 0.618 % 1)  # in step with nothing
         before = own_switches()
         began_s = time.perf_counter()
         if over.acquire(timeout=pause_s):
@@ -143,7 +142,8 @@ class Watch:
         item_s = wall_s * min(1.0, used_s / elapsed_s)
         own_s = item_s * cpu_s / used_s
         held_s = self._held(item_s, own_s, cpu_s / elapsed_s)
-        native = native_s / used_s if native_s > 0.3 * cpu_s and held_s < 0.5 * item_s else 0.0
+        helpers = native_s > 0.3 * max(cpu_s, 0.1 * elapsed_s) and held_s < 0.5 * item_s
+        native = native_s / used_s if helpers else 0.0
         items = progress.items - self._start.items
         return Observation(items, item_s, own_s + item_s * native, held_s)
 
@@ -178,7 +178,7 @@ class Watch:
         if self._counters is not None:
             times, was = self._counters.read(switches=True), self._times
             queued_s = (times.runqueue_s or 0.0) - (was.runqueue_s or 0.0)
-            if times.voluntary is None or times.voluntary != was.voluntary:
+            if times.voluntary is None or times.voluntary != was.voluntary or times.asleep:
                 blocked_s = max(0.0, elapsed_s - cpu_s - queued_s)
         own_s = time.thread_time() - self._own_s
         native_s = max(0.0, time.process_time() - self._process_s - cpu_s - own_s)

@@ -49,7 +49,7 @@ _CONTEXT = BaseException.__dict__["__context__"]
 _SUPPRESS = BaseException.__dict__["__suppress_context__"]
 _TRACEBACK = BaseException.__dict__["__traceback__"]
 _EXCEPTIONS = BaseExceptionGroup.__dict__["exceptions"]
-_MEMBER: type = type(OSError.__dict__["errno"])  # what a slot is in the __dict__ of its class
+_MEMBER: type[Any] = type(OSError.__dict__["errno"])  # what a slot is in the __dict__ of its class
 _PLAIN = frozenset({str, int, float, complex, bool, bytes, type(None)})
 
 

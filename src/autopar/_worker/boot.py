@@ -4,6 +4,7 @@ Importing autopar whole would cost each helper more than all it has to do. The p
 finds the modules below it, and becomes the whole one when user code first asks it for a name.
 """
 
+import os
 import sys
 
 
@@ -11,7 +12,7 @@ class _Package(type(sys)):  # type: ignore[misc]
     """`autopar`, whose `__init__` has not run yet."""
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__") or self.__dict__.get("_whole"):
+        if name.startswith("__") or "_whole" in self.__dict__ or _is_module(self, name):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         self._whole = True
         path = self.__path__[0] + "/__init__.py"
@@ -20,12 +21,19 @@ class _Package(type(sys)):  # type: ignore[misc]
         return getattr(self, name)
 
 
+def _is_module(package: _Package, name: str) -> bool:
+    """Whether a name is a module below the package: importing it is enough then."""
+    path = f"{package.__path__[0]}/{name}"
+    return os.path.exists(path + ".py") or os.path.isdir(path)
+
+
 def _main() -> None:
     root = __file__.rpartition("/_worker/")[0]
     package = _Package("autopar", "autopar in a worker process")
     package.__path__ = [root]
     package.__file__ = root + "/__init__.py"
     package.__package__ = "autopar"
+    package._worker_process = True
     sys.modules["autopar"] = package
     sys.path.pop(0)  # this script's folder
     from autopar._worker.helper import main

@@ -9,10 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._model import Job
-from .protocol import Desk, Traits, runner
+from .chunk import Traits, runner
+
+if TYPE_CHECKING:
+    from .protocol import Desk
 
 MESSAGE_S = 300e-6  # submitting a chunk to a process pool and waiting for it
 CHUNK_S = 50e-3
@@ -41,6 +44,7 @@ class ExecutorCrew:
     def __init__(self, executor: Executor, job: Job, desk: Desk, workers: int) -> None:
         self._executor, self._job, self._desk = executor, job, desk
         self._workers = workers
+        self._limit = desk.limit
         self._held: dict[Future[Any], tuple[int, Sequence[Any]]] = {}
         self._done: deque[Future[Any]] = deque()
         self._retired = False
@@ -65,8 +69,9 @@ class ExecutorCrew:
         while self._done:
             future = self._done.popleft()
             self._settle(future, *self._held.pop(future))
-        if self._desk.stopping:
-            self._recall()
+        if self._desk.limit < self._limit:
+            self._limit = self._desk.limit
+            self._recall()  # the desk forgets what must not start, and keeps the rest
         while not self._retired and len(self._held) < 2 * self._workers and self._submit():
             pass
 
@@ -136,4 +141,3 @@ def run_chunk(job: Job, items: list[Any]) -> tuple[list[Any], BaseException | No
             error = failure
             break
     return values, error, time.perf_counter() - began_s
-

@@ -1,52 +1,18 @@
 """What a backend is: the few things the engine knows of one, and what a crew sees of the engine.
 
 A crew *draws*: every worker of every crew takes its next chunk from the one desk of the call and
-puts its results back there. So nobody has to divide the work beforehand, two crews can share a
+puts its results back there. Types only: nothing here is needed at run time, and protocols are
+slow to define. So nobody has to divide the work beforehand, two crews can share a
 call, and changing course means letting one crew finish while another begins to draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from .._model import Job
-
-
-class Traits(NamedTuple):
-    """What is true of a backend's workers.
-
-    shares_memory: a worker sees and changes the caller's objects; else everything is pickled.
-    escapes_gil: Python code of two workers runs at once even where there is a GIL.
-    kills_items: an item that never returns can be ended without harm to the caller.
-    """
-
-    shares_memory: bool
-    escapes_gil: bool
-    kills_items: bool
-
-
-class Chunk:
-    """Consecutive items handed to one worker, which runs what `todo` yields.
-
-    The rest of a chunk can be taken away while it is being worked on: emptying the iterator is
-    one step that no other thread can interleave with (under the GIL, or under `claim` without).
-
-    start: index of the first item. stolen: how many were taken from the end.
-    """
-
-    __slots__ = ("count", "items", "seen", "start", "stolen", "todo")
-
-    def __init__(self, start: int, items: Sequence[Any], todo: Iterator[Any]) -> None:
-        self.start, self.items, self.count = start, items, len(items)
-        self.todo = todo
-        self.stolen = 0
-        self.seen = -1
-
-    @property
-    def end(self) -> int:
-        """The index after the last item that is still this chunk's."""
-        return self.start + self.count - self.stolen
+from .chunk import Chunk, Traits
 
 
 class Desk(Protocol):
@@ -58,8 +24,8 @@ class Desk(Protocol):
         ...
 
     @property
-    def stopping(self) -> bool:
-        """An item failed or the caller gave up: what has not started must not start."""
+    def limit(self) -> int:
+        """No item from this index on may start: one failed there, or the caller gave up."""
         ...
 
     def draw(self, workers: int, message_s: float, longest_s: float) -> Chunk | None:
@@ -119,6 +85,17 @@ class Desk(Protocol):
         ...
 
 
+class CallerDesk(Protocol):
+    """What the caller's thread needs of the desk beside what every crew does."""
+
+    @property
+    def item_s(self) -> float: ...
+    def draw_count(self, count: int) -> Chunk | None: ...
+    def follow(self, chunk: Chunk, wall_s: float, count: int) -> Chunk | None: ...
+    def settle_followed(self, start: int, values: list[Any]) -> None: ...
+    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> None: ...
+
+
 class Crew(Protocol):
     """An open set of workers that draw from one desk."""
 
@@ -167,27 +144,3 @@ class Backend(Protocol):
         ...
 
     def open(self, job: Job, desk: Desk, workers: int) -> Crew: ...
-
-
-def runner(job: Job) -> Callable[[Any], Any]:
-    """The function workers of this process call: `fn`, or one that returns its exceptions."""
-    if not job.keep_errors:
-        return job.fn
-    fn = job.fn
-
-    def guarded(item: Any) -> Any:
-        try:
-            return fn(item)
-        except Exception as error:
-            return Failure(error)
-
-    return guarded
-
-
-class Failure:
-    """An exception in the place of a result."""
-
-    __slots__ = ("error",)
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error

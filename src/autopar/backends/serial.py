@@ -10,10 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._model import Job
-from .protocol import Chunk, Traits, runner
+from .chunk import Chunk, Traits, runner
+
+if TYPE_CHECKING:
+    from .protocol import CallerDesk
 
 AIR_S = 1e-3  # come up for air about this often
 GROWTH = 4  # a chunk has at most this many times the items of the one before
@@ -24,17 +27,6 @@ class Sample(NamedTuple):
 
     item: Any
     result: Any
-
-
-class CallerDesk(Protocol):
-    """What the caller's thread needs of the desk beside what every crew does."""
-
-    @property
-    def item_s(self) -> float: ...
-    def draw_count(self, count: int) -> Chunk | None: ...
-    def follow(self, chunk: Chunk, wall_s: float, count: int) -> Chunk | None: ...
-    def settle_followed(self, start: int, values: list[Any]) -> None: ...
-    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> None: ...
 
 
 class Serial:

@@ -11,9 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .._model import Job
-from .protocol import Desk, Traits, runner
+from .chunk import Traits, runner
+
+if TYPE_CHECKING:
+    from .protocol import Desk
 
 CLAIM_S = 2e-6  # what drawing a chunk costs
 CHUNK_S = 2e-3  # a chunk is meant to run at most this long
@@ -197,4 +201,5 @@ class _Hand(threading.Thread):
 
 
 _PARKING = _Parking()
+run_in_thread = _PARKING.run
 os.register_at_fork(after_in_child=_PARKING.forget)

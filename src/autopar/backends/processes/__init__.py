@@ -10,7 +10,7 @@ import os
 import select
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..._errors import BackendUnavailable, TransportError, WorkerCrashed
 from ..._model import Job
@@ -18,8 +18,11 @@ from ..._platform import can_fork_helpers
 from ..._transport import wire
 from ..._transport.failures import thaw
 from ..._transport.wire import Head
-from ..protocol import Desk, Failure, Traits
+from ..chunk import Failure, Traits
 from .helper import ROSTER, Helper, Remote, Sent
+
+if TYPE_CHECKING:
+    from ..protocol import Desk
 
 MESSAGE_S = 50e-6  # what a task's way costs a worker
 TASK_S = 20e-3  # a task is meant to run at most this long
@@ -74,6 +77,7 @@ class ProcessCrew:
         self._wanted = workers
         self._retired = False
         self._stillborn = 0
+        self._limit = desk.limit
         self._remotes: dict[int, Remote] = {}  # by descriptor
         self._poll = select.poll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -140,7 +144,7 @@ class ProcessCrew:
     def _hire(self) -> None:
         """Brings the crew to the wanted size."""
         missing = self._wanted - len(self._remotes)
-        if missing <= 0 or self._retired or self._desk.stopping:
+        if missing <= 0 or self._retired or self._desk.over:
             return
         helper, remotes = ROSTER.borrow(missing)
         if helper is not self._helper:
@@ -167,13 +171,12 @@ class ProcessCrew:
                 del self._remotes[fd]
                 self._poll.unregister(fd)
                 self._mourn(remote, helper.ended.pop(remote.number, None))
-        if not self._desk.over:
-            self._hire()
+        self._hire()
 
     def _mourn(self, remote: Remote, code: int | None) -> None:
         """Gives back what a dead worker had not run, and fails the item it was running."""
         self._recall(remote)
-        if not remote.ready and not self._desk.stopping:
+        if not remote.ready:
             self._stillborn += 1
             if self._stillborn > STILLBORN:
                 self._retired = True
@@ -198,9 +201,10 @@ class ProcessCrew:
         """Sends tasks to the workers that have fewer than they should."""
         if self._retired:
             return
-        if self._desk.stopping:
-            self._recall_all()
-            return
+        if self._desk.limit < self._limit:
+            self._limit = self._desk.limit
+            for remote in self._remotes.values():
+                self._recall(remote)  # the desk forgets what must not start, and keeps the rest
         for remote in self._remotes.values():
             while remote.ready and len(remote.tasks) < self._depth() and self._send_next(remote):
                 pass
@@ -237,11 +241,6 @@ class ProcessCrew:
         for remote in self._remotes.values():
             if remote.ready and not remote.tasks and self._send_next(remote):
                 return
-
-    def _recall_all(self) -> None:
-        for remote in self._remotes.values():
-            if remote.tasks:
-                self._recall(remote)
 
     def _recall(self, remote: Remote) -> None:
         while self._recall_one(remote):

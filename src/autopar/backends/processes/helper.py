@@ -98,7 +98,6 @@ class Helper:
         finally:
             theirs.close()
         self._control.send(pickle.dumps(_looks()))
-        self._control.settimeout(0)
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when there is news."""
@@ -129,19 +128,16 @@ class Helper:
 
     def _order(self, data: bytes, rights: list[Any] | None = None) -> None:
         try:
-            self._control.settimeout(None)
             self._control.sendmsg([data], rights or [])
         except OSError:
             self.gone = True
-        finally:
-            self._control.settimeout(0)
 
     def listen(self) -> None:
         """Reads the news: who was born, who ended and how."""
         with self._lock:
             while not self.gone:
                 try:
-                    data = self._control.recv(64)
+                    data = self._control.recv(64, _socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     return
                 except OSError:
