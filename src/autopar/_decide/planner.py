@@ -5,11 +5,11 @@ N items left on P CPUs, and s_t, g_t, ... the costs of `Costs`:
 
     serial        N W
     threads(n)    n s_t + N max(W / n, G + g_t, C / P)
-    processes(p)  t_s + N' max((W + d) / p_eff, d_parent)      p_eff = min(p, P W / C)
+    processes(p)  m + A W + (N - A) max((W + d) / p_eff, d)    p_eff = min(p, P W / C)
 
-where t_s is the time a crew takes to start, during which the caller's thread goes on (so that
-N' = N - t_s / W), and d what moving an item and its result costs. The width of each is the one
-that makes it least.
+where A = min(N, t_s / W) items are run by the caller's thread while the crew starts, t_s is how
+long that takes, m what a chunk's way costs, and d what moving an item and its result does. The
+width of each is the one that makes it least.
 """
 
 from __future__ import annotations
@@ -37,10 +37,8 @@ def plan(
     left as has been done (so that a wrong guess costs at most as much again).
     """
     count = expected(seen, left)
-    limit = max(1, min(count, options.workers or machine.cpus * 4096))
-    threads, threads_s = _threads(
-        seen, machine, count, _thread_limit(options, machine, limit), costs
-    )
+    limit = max(1, min(count, options.workers or max(POLITE, machine.cpus)))
+    threads, threads_s = _threads(seen, machine, count, limit, costs)
     procs, procs_s = _processes(seen, machine, count, limit, costs)
     serial_s = count * seen.wall_s
     predicted = {SERIAL: serial_s, THREADS: threads_s, PROCESSES: procs_s}
@@ -50,7 +48,7 @@ def plan(
         because = f"the caller chose {name}"
     else:
         name = _cheapest(predicted)
-        because = _reason(name, seen, machine, count, predicted, limit)
+        because = " ".join(_reason(name, seen, machine, count, predicted, limit).split())
     return Plan(name, workers[name], because, predicted, seen)
 
 
@@ -65,11 +63,6 @@ def _cheapest(predicted: dict[str, float]) -> str:
     if predicted[best] < WORTH * serial_s and serial_s - predicted[best] > WORTH_S:
         return best
     return SERIAL
-
-
-def _thread_limit(options: Options, machine: Machine, limit: int) -> int:
-    """Threads at most: the caller's bound, or a number polite to whatever is waited for."""
-    return limit if options.workers else min(limit, max(POLITE, machine.cpus))
 
 
 def _threads(
@@ -92,20 +85,17 @@ def _processes(
     travel = seen.travel
     if travel is None or travel.why_not or machine.processes_why_not:
         return 1, NEVER
-    busy_s = max(seen.cpu_s, 1e-9)
-    usable = max(1, min(limit, math.ceil(machine.cpus * max(seen.wall_s, busy_s) / busy_s)))
+    wall_s, busy_s = max(seen.wall_s, 1e-9), max(seen.cpu_s, 1e-9)
+    most_at_once = machine.cpus * wall_s / busy_s
     move_s = travel.pack_s + travel.payload_bytes * costs.copy_s_per_byte
 
     def seconds(procs: int) -> float:
         start_s = costs.crew_start_s + procs * costs.worker_start_s
-        during_start = min(count, start_s / max(seen.wall_s, 1e-9))
-        if during_start >= count:
-            return count * seen.wall_s + start_s
-        at_once = min(procs, machine.cpus * max(seen.wall_s, busy_s) / busy_s)
-        item_s = max((seen.wall_s + move_s) / at_once, move_s)
-        return start_s + costs.message_s + (count - during_start) * item_s
+        item_s = max((wall_s + move_s) / min(procs, most_at_once), move_s)
+        alone = min(count, start_s / wall_s)  # at W each, but a dear start is never a gain
+        return costs.message_s + alone * max(wall_s, item_s) + (count - alone) * item_s
 
-    return _least(seconds, min(usable, 4 * machine.cpus))
+    return _least(seconds, max(1, min(limit, math.ceil(most_at_once), 4 * machine.cpus)))
 
 
 def _least(seconds: Callable[[int], float], limit: int) -> tuple[int, float]:
@@ -145,7 +135,8 @@ def _reason(
     gain = predicted[SERIAL] / max(predicted[name], 1e-9)
     stays = seen.travel.why_not if name == THREADS and seen.travel else None
     aside = f" (processes are out: {stays})" if stays else ""
-    return f"{nature}; {name} should need {_s(predicted[name])} for {count} items, {gain:.1f} times less than the loop{aside}"
+    needs = f"{name} should need {_s(predicted[name])} for {count} items"
+    return f"{nature}; {needs}, {gain:.1f} times less than the loop{aside}"
 
 
 def describe(seen: Observation, machine: Machine) -> str:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..backends.protocol import Crew
     from .call import Call
 
-GRACE_S = 1e-3  # a call that is over by then needs no director
 LOOK_AGAIN = 0.25  # a loop that goes on is looked at again after this share of its time so far
 LOOK_MIN_S, LOOK_MAX_S = 2e-3, 0.25
 TICK_S = 20e-3
@@ -148,19 +147,19 @@ class Director:
         watch = Watch(call.subject, call.progress(), call.began_s)
         try:
             if at_birth:
-                watch.knocked_at_birth()
-                if call.finished.acquire(timeout=GRACE_S):
-                    return None
+                watch.knocked_at_birth(call.began_s)
             while not call.desk.over:
-                if watch.knock(call.finished):
-                    return None
                 if watch.timed_out == 1:
                     self._prepare()
+                if watch.knock(call.finished):
+                    return None
                 if watch.clear():
-                    self._seen = watch.observation(call.progress())
-                    return self._plan()
+                    with call.caller.pause:  # planning may import modules: see `_step`
+                        self._seen = watch.observation(call.progress())
+                        return self._plan()
         finally:
-            watch.close()
+            with call.caller.pause:
+                watch.close()
         return None
 
     def _plan(self) -> Plan:
@@ -169,8 +168,8 @@ class Director:
         assert seen is not None
         facts = self._facts()
         left = call.desk.left()
-        if self._needs_travel(seen, facts, left):
-            self._travel = self._travel or self._measure_travel()
+        if self._needs_travel(seen, facts, left) and self._travel is None:
+            self._travel = self._measure_travel()
         self._seen = seen = seen._replace(travel=self._travel)
         return planner.plan(seen, facts, left, call.options, self._costs())
 
@@ -199,11 +198,12 @@ class Director:
         """Starts the process helper early when it will probably be needed."""
         call = self._call
         left = call.desk.left()
-        if left is None or left * max(call.desk.item_s, GRACE_S) < EARLY_S:
+        if left is None or left * call.desk.item_s < EARLY_S and call.desk.item_s:
             return
-        facts = self._facts()
-        if facts.cpus > 1 and facts.processes_why_not is None:
-            backends.backend("processes").prepare(by_value=_by_value(call.job.fn))
+        with call.caller.pause:
+            facts = self._facts()
+            if facts.cpus > 1 and facts.processes_why_not is None:
+                backends.backend("processes").prepare(by_value=_by_value(call.job.fn))
 
     def _facts(self) -> Machine:
         """The machine as this call may use it."""
@@ -269,7 +269,8 @@ class Director:
             workers -= self._caller_helps()
         self._share.take(workers if means.traits.escapes_gil else 0)
         call.desk.ahead = max(64, 4 * workers)
-        opened: Crew = means.open(call.job, call.desk, workers)
+        with call.caller.pause:
+            opened: Crew = means.open(call.job, call.desk, workers)
         return opened
 
     def _caller_stays(self, workers: int) -> None:
@@ -312,7 +313,11 @@ class Director:
         return None
 
     def _step(self, crew: Crew) -> None:
-        """One step of the crew; the caller's thread lets it have the interpreter meanwhile."""
+        """One step of the crew.
+
+        The caller's thread rests meanwhile if it comes to the end of a chunk: every system call
+        lets go of the GIL, and a thread that computes takes 5 ms to give it back.
+        """
         with self._call.caller.pause:
             crew.step()
 

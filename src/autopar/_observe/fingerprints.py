@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 MOST_ELEMENTS = 10_000  # of one container; more are sampled
 SAMPLE = 1_000
-WHOLE_BYTES = 1 << 20  # of one buffer; more are sampled
+WHOLE_BYTES = 1 << 18  # of one buffer; more are sampled (a megabyte whole costs 1 ms)
 SAMPLE_BYTES = 1 << 16
 CHILDREN = 100  # looked into, of one container
 

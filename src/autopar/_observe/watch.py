@@ -20,10 +20,13 @@ KNOCK_S = 200e-6
 KNOCKS = 12  # enough when none has timed out
 TIMED_OUT_S = 4e-3  # a knock that had to force the holder out (the switch interval is 5 ms)
 WINDOW_S = 5e-3  # least time a verdict is made from
+EXPLAINED_S = 4e-3  # of it spent computing or waiting, not queueing for a CPU...
+LONGEST_S = 0.25  # ...unless that takes too long
 LONG_S = 25e-3  # doubtful shares are watched this long
 BRIEF = 0.15  # a larger share of the CPU time under the GIL makes threads fight over it
+HOLDS = 0.6  # a thread that waits and yet leaves the GIL free for less than the rest holds it
 COMPUTES = 0.75  # a thread on the CPU for this share of the time does not wait to speak of
-WAITS = 0.4  # a larger share of waiting is worth threads whatever the rest does
+WAITS = 0.4  # items that wait for more than this share are worth many threads
 
 
 class Progress(NamedTuple):
@@ -86,11 +89,15 @@ class Watch:
         if self._counters is not None:
             self._counters.close()
 
-    def knocked_at_birth(self) -> None:
-        """Counts the wait for the GIL that began the calling thread's life as a knock."""
+    def knocked_at_birth(self, started_s: float) -> None:
+        """Counts the wait for the GIL that began the calling thread's life as a knock.
+
+        started_s: when the thread was started.
+        """
         if self._gil:
             self.knocks += 1
             self.taken += bool(own_switches())
+            self.timed_out += self.taken and self._from_s - started_s > TIMED_OUT_S
         if not self.taken:
             self._count()
 
@@ -125,9 +132,11 @@ class Watch:
         if self._counters is None and self._subject.cpu_s() - self._cpu_s < COMPUTES * elapsed_s:
             self._count()
             return False
+        cpu_s, blocked_s, _native_s = self._shares()
+        if cpu_s + blocked_s < EXPLAINED_S and elapsed_s < LONGEST_S:
+            return False  # it has been queueing for a CPU, or nobody can tell yet
         if not self._gil or self.timed_out >= 2 or elapsed_s >= LONG_S:
             return True
-        cpu_s, blocked_s, _native_s = self._shares()
         if blocked_s > 2 * cpu_s and not self.taken:
             return self.knocks >= KNOCKS // 3
         share = self.taken / max(1, self.knocks)
@@ -166,7 +175,7 @@ class Watch:
             return 0.0
         share = self.taken / self.knocks
         if own_s < 0.5 * item_s:
-            return max(share * item_s, 0.0) if share > BRIEF else min(own_s, share * item_s + own_s)
+            return share * item_s if share > HOLDS else own_s
         held = min(1.0, share / max(cpu_share, 0.05))
         return own_s if held > BRIEF else held * own_s
 

@@ -50,6 +50,7 @@ def main(control_fd: int) -> None:
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
+        control.close()
 
 
 def _look_like(caller: dict[str, object]) -> None:

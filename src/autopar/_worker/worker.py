@@ -35,14 +35,18 @@ def main(sock_fd: int, cell_fd: int) -> int:
     cell = memoryview(mmap.mmap(cell_fd, 8)).cast("q")
     os.close(cell_fd)
     _differ()
-    worker = Worker(sock, cell)
-    while True:
-        try:
-            message = wire.receive(sock)
-        except (BlockingIOError, ConnectionError):
-            return 0
-        if message is None or not worker.serve(message):
-            return 0
+    try:
+        _serve(Worker(sock, cell), sock)
+    except (BlockingIOError, ConnectionError):
+        pass  # nobody has needed this worker for long, or nobody is there any more
+    finally:
+        sock.close()
+    return 0
+
+
+def _serve(worker: Worker, sock: _socket.socket) -> None:
+    while (message := wire.receive(sock)) is not None and worker.serve(message):
+        pass
 
 
 def _differ() -> None:
