@@ -7,8 +7,8 @@ end, but large enough that moving it costs little beside running it (Hummel, Sch
 
 from __future__ import annotations
 
-OVERHEAD_SHARE = 0.02  # a chunk's way may cost this share of running it
-TAIL_SHARE = 8  # near the end a chunk may cost this many times that share, to finish together
+OVERHEAD_SHARE = 0.02  # a chunk's way may cost this share of running it...
+TAIL_SHARE = 0.16  # ...and this one near the end, to finish together
 
 
 def chunk_size(
@@ -21,10 +21,8 @@ def chunk_size(
     longest_chunk_s: no chunk is meant to run longer than this.
     """
     item_s = max(item_s, 1e-9)
-    floor = message_s / (OVERHEAD_SHARE * item_s)
     ceiling = longest_chunk_s / item_s
     if left is None:
-        return max(1, int(min(floor, ceiling)))
-    factored = left / (2 * workers)
-    tail = max(factored, floor / TAIL_SHARE)
-    return max(1, min(int(min(max(factored, floor), tail, ceiling)), left))
+        return max(1, int(min(message_s / (OVERHEAD_SHARE * item_s), ceiling)))
+    factored = max(left / (2 * workers), message_s / (TAIL_SHARE * item_s))
+    return max(1, min(int(min(factored, ceiling)), left))

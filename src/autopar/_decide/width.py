@@ -1,8 +1,8 @@
 """How many threads wait at once: grow eagerly, shrink on evidence.
 
 The rule is slow start: a polite number at once, doubled for each round of completions while
-throughput grows, and while every thread is blocked and nothing has come back (a scheduler that
-sees all its threads blocked starts more, as Go's does). Both signs of a full server are needed,
+throughput grows, and whenever nothing comes back any more: those at work may all wait for an item
+that has not started (a scheduler that sees its threads blocked starts more, as Go's does). Both signs of a full server are needed,
 throughput that stopped growing *and* latency that rose: latency alone fails on heavy tails.
 """
 
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 FIRST = 32  # at once, when that many items are left
 POLITE = 100  # in flight at most unless `workers` says otherwise, as HTTP clients' pools have it
-ROUND_S = 0.010  # with nothing finished after this long, all are blocked: double
+ROUND_S = 0.010  # with nothing finished after this long, all are blocked: double...
+STALL_S = 0.050  # ...and after this long, or twice an item's time, whatever was found before
 GAIN = 1.3  # a doubling that gains less than this in throughput...
 SLOWER = 1.5  # ...while an item takes this much longer has found the limit
 
@@ -22,6 +23,7 @@ class Width(NamedTuple):
 
     threads: threads wanted now; limit: never more than this.
     done: items finished when the round began; since_s: when it began.
+    seen: items finished at the last look; seen_s: when that number last grew.
     rate, item_s: throughput and seconds an item took in the best round so far (0: none yet).
     settled: the limit of the other side was found; no more doubling.
     """
@@ -33,21 +35,26 @@ class Width(NamedTuple):
     rate: float = 0.0
     item_s: float = 0.0
     settled: bool = False
+    seen: int = 0
+    seen_s: float = 0.0
 
 
 def first_width(left: int | None, limit: int, done: int, now_s: float) -> Width:
     """The ramp's start: all that is left, up to 32 and the limit."""
     few = FIRST if left is None else min(left, FIRST)
-    return Width(max(1, min(few, limit)), max(1, limit), done, now_s)
+    threads = max(1, min(few, limit))
+    return Width(threads, max(1, limit), done, now_s, seen=done, seen_s=now_s)
 
 
 def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
     """The ramp after `done` items in all have finished, the last ones in `item_s` each."""
+    if done > width.seen:
+        width = width._replace(seen=done, seen_s=now_s)
     finished, elapsed = done - width.done, now_s - width.since_s
     if finished < min(width.threads, 16):
-        if not width.settled and finished == 0 and elapsed > ROUND_S and width.threads < 2 * FIRST:
-            return _doubled(width)._replace(since_s=now_s)
-        return width
+        if now_s - width.seen_s <= _patience_s(width, finished, item_s):
+            return width
+        return _doubled(width)._replace(done=done, since_s=now_s, seen_s=now_s)
     rate = finished / max(elapsed, 1e-6)
     fresh = width._replace(done=done, since_s=now_s)
     if width.settled or width.threads >= width.limit:
@@ -57,6 +64,12 @@ def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
         return fresh._replace(threads=max(1, min(fair, width.limit)), settled=True)
     best = max(rate, width.rate)
     return _doubled(fresh)._replace(rate=best, item_s=min(item_s, width.item_s or item_s))
+
+
+def _patience_s(width: Width, finished: int, item_s: float) -> float:
+    """Seconds without an item finished after which all threads are taken to be blocked."""
+    early = not width.settled and finished == 0 and width.threads < 2 * FIRST
+    return ROUND_S if early else max(STALL_S, 2 * item_s)
 
 
 def _doubled(width: Width) -> Width:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import backends
 from .._decide import planner
 from .._decide.costs import COLD, WARM, Costs
-from .._decide.width import Width, first_width, next_width
+from .._decide.width import POLITE, Width, first_width, next_width
 from .._errors import TransportError
 from .._model import Machine, Observation, Options, Plan, Travel
 from .._observe import effects
@@ -102,7 +102,7 @@ class Director:
         if options.backend == "processes":
             return Plan("processes", self._computing(left), "the caller chose processes", {})
         if options.kind == "io" and options.backend in (None, "threads"):
-            limit = options.workers or planner.POLITE
+            limit = options.workers or POLITE
             workers = max(1, min(limit, left or limit))
             return Plan("threads", workers, "the caller said that the items wait", {})
         if options.kind == "cpu":
@@ -198,7 +198,8 @@ class Director:
         """Starts the process helper early when it will probably be needed."""
         call = self._call
         left = call.desk.left()
-        if left is None or left * call.desk.item_s < EARLY_S and call.desk.item_s:
+        item_s = call.desk.item_s  # 0 while the first item is still running: a long one
+        if left is None or (item_s and left * item_s < EARLY_S):
             return
         with call.caller.pause:
             facts = self._facts()
@@ -236,7 +237,8 @@ class Director:
             plan = self._probe()
             if plan is None or plan.backend != "serial":
                 return plan
-            call.plans[-1] = plan
+            if plan.predicted_s["serial"] > call.plans[-1].predicted_s["serial"]:
+                call.plans[-1] = plan  # the better reason: it was about more work
             pause_s = min(pause_s * 2, LOOK_MAX_S)
         return None
 
@@ -323,7 +325,7 @@ class Director:
 
     def _ramp(self, plan: Plan) -> Width | None:
         """For items that wait: the number of threads grows while that helps."""
-        desk, most = self._call.desk, self._call.options.workers or planner.POLITE
+        desk, most = self._call.desk, self._call.options.workers or POLITE
         if plan.backend != "threads" or most < 2 or not _waits(plan):
             return None
         left = desk.left()

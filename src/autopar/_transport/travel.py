@@ -19,25 +19,26 @@ def travel(job: Job, item: Any, result: Any) -> Travel:
         wire.dumps((job.fn, job.initializer, job.initargs))
     except Exception as error:
         return Travel(why_not=_refusal("the function", error))
-    item_s, item_bytes, why_not = _round_trip("an item", item)
-    if why_not is None:
-        result_s, result_bytes, why_not = _round_trip("a result", result)
-    if why_not is not None:
-        return Travel(why_not=why_not)
-    return Travel((item_s + result_s) / 2, item_bytes + result_bytes)
+    there = _round_trip("an item", item)
+    if there.why_not is not None:
+        return there
+    back = _round_trip("a result", result)
+    if back.why_not is not None:
+        return back
+    return Travel((there.pack_s + back.pack_s) / 2, there.payload_bytes + back.payload_bytes)
 
 
-def _round_trip(what: str, value: Any) -> tuple[float, int, str | None]:
-    """Seconds and bytes of a value's way, large buffers' copies left out of the seconds."""
+def _round_trip(what: str, value: Any) -> Travel:
+    """What a value's way costs, large buffers' copies left out of the seconds."""
     aside: list[pickle.PickleBuffer] = []
     began_s = time.perf_counter()
     try:
         body = wire.dumps(value, aside)
         pickle.loads(body, buffers=aside)
     except Exception as error:
-        return 0.0, 0, _refusal(what, error)
+        return Travel(why_not=_refusal(what, error))
     took_s = time.perf_counter() - began_s
-    return took_s, len(body) + sum(buffer.raw().nbytes for buffer in aside), None
+    return Travel(took_s, len(body) + sum(buffer.raw().nbytes for buffer in aside))
 
 
 def _refusal(what: str, error: Exception) -> str:

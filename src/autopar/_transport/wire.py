@@ -40,14 +40,14 @@ Dumps = Callable[..., bytes]
 class Head(NamedTuple):
     """The fixed part of a message.
 
-    start, count: the items it is about. wall_s, cpu_s: how long these took, for a RESULT;
+    start, size: the items it is about. wall_s, cpu_s: how long these took, for a RESULT;
     for a TASK wall_s is how long it is expected to run.
     """
 
     kind: int
     job: int = 0
     start: int = 0
-    count: int = 0
+    size: int = 0
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
@@ -73,12 +73,10 @@ def dumps(value: Any, aside: list[pickle.PickleBuffer] | None = None) -> bytes:
     callback = None if aside is None else _keep_aside(aside)
     try:
         data = pickle.dumps(value, _PROTOCOL, buffer_callback=callback)
+        if b"__main__" not in data:
+            return data
     except Exception:
-        by_value = True
-    else:
-        by_value = b"__main__" in data
-    if not by_value:
-        return data
+        pass  # what plain pickle refuses, cloudpickle may take, or refuse in its own words
     import cloudpickle
 
     if aside is not None:

@@ -11,6 +11,8 @@ import sys
 class _Package(type(sys)):  # type: ignore[misc]
     """`autopar`, whose `__init__` has not run yet."""
 
+    __path__: list[str]
+
     def __getattr__(self, name: str) -> object:
         if name.startswith("__") or "_whole" in self.__dict__ or _is_module(self, name):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")

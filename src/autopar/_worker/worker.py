@@ -98,7 +98,7 @@ class Worker:
         try:
             items = wire.loads(message)
         except BaseException as error:
-            refused = Head(wire.REFUSED, head.job, head.start, head.count)
+            refused = Head(wire.REFUSED, head.job, head.start, head.size)
             self._send(refused, freeze(error, wire.dumps))
             return
         Task(self._sock, self._cell, head, self._fn, self._keep_errors).run(items)
@@ -130,7 +130,7 @@ class Task:
         """Evaluates the items one after another."""
         fn, cell, values, clock = self._fn, self._cell, self._values, time.perf_counter
         assert fn is not None
-        end = self._head.start + self._head.count
+        end = self._head.start + self._head.size
         until_s = self._began_s + max(PATIENCE_S, PATIENCE * self._head.wall_s)
         flush_s = self._began_s + FLUSH_S
         for item in items:

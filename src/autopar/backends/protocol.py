@@ -75,6 +75,10 @@ class Desk(Protocol):
         """Returns when something happened that the engine may want to know, or later."""
         ...
 
+    def tell(self) -> None:
+        """Have everyone who waits look again."""
+        ...
+
     def listen(self, wake: Callable[[], object] | None) -> None:
         """`wake` is called whenever `wait` would return."""
         ...

@@ -287,10 +287,10 @@ class ProcessCrew:
             self._answered(remote, 1)
             self._lost(head.start, thaw(wire.loads(message)))
         elif head.kind == wire.REST:
-            sent = self._answered(remote, head.count)
+            sent = self._answered(remote, head.size)
             self._desk.give_back(head.start, sent.items[head.start - sent.start :])
-        elif head.count:
-            sent = self._answered(remote, head.count)
+        elif head.size:
+            sent = self._answered(remote, head.size)
             error = thaw(wire.loads(message))
             self._refuse_argument(head.start, sent.items, error)
         else:
@@ -298,12 +298,12 @@ class ProcessCrew:
             self._desk.refuse(thaw(wire.loads(message)))
 
     def _result(self, remote: Remote, head: Head, message: wire.Parcel) -> None:
-        self._answered(remote, head.count)
+        self._answered(remote, head.size)
         try:
             values = wire.loads(message)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            for index in range(head.start, head.start + head.count):
+            for index in range(head.start, head.start + head.size):
                 self._lost(index, TransportError("the result", index, why))
             return
         self._desk.settle(head.start, values, head.wall_s, head.cpu_s)

@@ -156,10 +156,14 @@ class Helper:
             self._pids.pop(numbers[0], None)
             self.ended[numbers[0]] = numbers[1]
 
-    def close(self, *, wait: bool) -> None:
-        """Ends the helper and every worker."""
+    def forget(self) -> None:
+        """Lets go of the connection; the helper ends when nobody holds it any more."""
         self.gone = True
         self._control.close()
+
+    def close(self, *, wait: bool) -> None:
+        """Ends the helper and every worker."""
+        self.forget()
         try:
             os.waitpid(self.pid, 0 if wait else os.WNOHANG)
         except ChildProcessError:
@@ -228,8 +232,7 @@ class Roster:
             remote.close()
         self._idle = []
         if self._helper is not None:
-            self._helper.gone = True
-            self._helper._control.close()
+            self._helper.forget()
         self._helper = None
 
     def _living(self) -> Helper:
