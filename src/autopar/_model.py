@@ -63,7 +63,7 @@ class Observation(NamedTuple):
     cpu_s: CPU seconds of an item, native helper threads and children included.
     gil_s: seconds of the item during which it held the GIL.
     travel: None where processes were not in question.
-    longest_s: the longest item seen.
+    longest_s: the longest item seen (of items too short to be timed alone, of their means).
     """
 
     items: int

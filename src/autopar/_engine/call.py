@@ -63,10 +63,16 @@ class Call:
 
     def probe(self) -> Plan:
         """The plan the first items lead to; the other items are not run."""
-        self._run_directed(Director(self, only_plan=True))
+        self.options = self.options._replace(errors="raise")  # the probe is the calling thread's
+        director = Director(self, only_plan=True)
+        given = director.given_plan()
+        if given is not None:
+            return given
+        if self.source.unread not in (0, 1):
+            self._run_directed(director)
         if self.plans:
             return self.plans[0]
-        return ALONE._replace(because="the items were done before there was anything to decide")
+        return _QUICK
 
     def _run_alone(self) -> None:
         reason = "the caller chose serial" if self.options.backend else ALONE.because
@@ -130,7 +136,7 @@ class Call:
     def progress(self) -> Progress:
         """How far the call has come."""
         desk = self.desk
-        return Progress(desk.done, desk.busy_s, self.caller.first_s)
+        return Progress(desk.done, desk.busy_s, self.caller.first_s, desk.longest_s)
 
     # what came of it
 

@@ -40,7 +40,8 @@ class Desk:
         self.busy_s = 0.0
         self.cpu_s = 0.0
         self.item_s = 0.0
-        self.ahead = 64
+        self.longest_s = 0.0
+        self.ahead = 4
         self._chunksize = chunksize
         self._parts: list[tuple[int, list[Any]]] = []
         self._returned: list[tuple[int, Sequence[Any]]] = []
@@ -266,6 +267,7 @@ class Desk:
         self.busy_s += wall_s
         if count:
             mean, lately = wall_s / count, self.item_s
+            self.longest_s = max(self.longest_s, mean)
             weight = min(1.0, 0.2 + wall_s / 0.05)  # 50 ms of work say enough on their own
             self.item_s = mean if not lately else lately + weight * (mean - lately)
 

@@ -82,7 +82,7 @@ class Director:
 
     def _direct(self) -> None:
         call = self._call
-        plan = self._given_plan() or self._probe(at_birth=True)
+        plan = self.given_plan() or self._probe(at_birth=True)
         while plan is not None and not call.desk.over:
             call.plans.append(plan)
             if self._only_plan:
@@ -91,9 +91,7 @@ class Director:
                 return
             plan = self._watch_loop() if plan.backend == "serial" else self._follow(plan)
 
-    # plans
-
-    def _given_plan(self) -> Plan | None:
+    def given_plan(self) -> Plan | None:
         """The plan that needs no probe, if the caller's options say enough."""
         options, left = self._call.options, self._call.desk.left()
         if self._call.executor is not None:
@@ -270,7 +268,7 @@ class Director:
             self._caller_stays(workers)
             workers -= self._caller_helps()
         self._share.take(workers if means.traits.escapes_gil else 0)
-        call.desk.ahead = max(64, 4 * workers)
+        call.desk.ahead = _ahead(call.desk.item_s, workers)
         with call.caller.pause:
             opened: Crew = means.open(call.job, call.desk, workers)
         return opened

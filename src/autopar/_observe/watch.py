@@ -30,11 +30,15 @@ WAITS = 0.4  # items that wait for more than this share are worth many threads
 
 
 class Progress(NamedTuple):
-    """How far the watched thread has come: items finished, seconds they took, the first's."""
+    """How far the watched thread has come.
+
+    items: finished; busy_s: seconds they took; first_s, longest_s: the first's, the longest's.
+    """
 
     items: int
     busy_s: float
-    first_s: float
+    first_s: float = 0.0
+    longest_s: float = 0.0
 
 
 class Subject:
@@ -154,7 +158,8 @@ class Watch:
         helpers = native_s > 0.3 * max(cpu_s, 0.1 * elapsed_s) and held_s < 0.5 * item_s
         native = native_s / used_s if helpers else 0.0
         items = progress.items - self._start.items
-        return Observation(items, item_s, own_s + item_s * native, held_s)
+        cpu_s = own_s + item_s * native
+        return Observation(items, item_s, cpu_s, held_s, longest_s=progress.longest_s)
 
     def _item_s(self, progress: Progress) -> float:
         """Seconds an item takes, one that is still running counted as soon as it is a long one."""
