@@ -142,17 +142,18 @@ def _reason(
 def describe(seen: Observation, machine: Machine) -> str:
     """What the items do, in words, with the shares that tell."""
     wall_s = max(seen.wall_s, 1e-9)
+    length = _s(wall_s) if seen.items else f"more than {_s(wall_s)}"
     waits = max(0.0, 1 - seen.cpu_s / wall_s)
     held = seen.gil_s / wall_s
     if waits > 0.4 and held < 0.6:
-        return f"items wait {waits:.0%} of their {_s(wall_s)}"
+        return f"items wait {waits:.0%} of their {length}"
     if seen.cpu_s > 1.3 * wall_s:
-        return f"items of {_s(wall_s)} are already parallel inside ({seen.cpu_s / wall_s:.1f} CPUs)"
+        return f"items of {length} are already parallel inside ({seen.cpu_s / wall_s:.1f} CPUs)"
     if not machine.gil:
-        return f"items compute for {_s(wall_s)} and there is no GIL"
+        return f"items compute for {length} and there is no GIL"
     if held > 0.33:
-        return f"items compute for {_s(wall_s)}, {min(held, 1):.0%} of it holding the GIL"
-    return f"items compute for {_s(wall_s)} outside the GIL"
+        return f"items compute for {length}, {min(held, 1):.0%} of it holding the GIL"
+    return f"items compute for {length} outside the GIL"
 
 
 def _why_serial(

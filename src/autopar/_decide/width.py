@@ -25,7 +25,7 @@ class Width(NamedTuple):
     done: items finished when the round began; since_s: when it began.
     seen: items finished at the last look; seen_s: when that number last grew.
     rate, item_s: throughput and seconds an item took in the best round so far (0: none yet).
-    settled: the limit of the other side was found; no more doubling.
+    settled: the limit of the other side was found, or ours suits it; no more doubling.
     """
 
     threads: int
@@ -51,19 +51,26 @@ def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
     if done > width.seen:
         width = width._replace(seen=done, seen_s=now_s)
     finished, elapsed = done - width.done, now_s - width.since_s
-    if finished < min(width.threads, 16):
+    if finished < _round(width):
         if now_s - width.seen_s <= _patience_s(width, finished, item_s):
             return width
-        return _doubled(width)._replace(done=done, since_s=now_s, seen_s=now_s)
+        return _doubled(width)._replace(seen_s=now_s)
     rate = finished / max(elapsed, 1e-6)
     fresh = width._replace(done=done, since_s=now_s)
-    if width.settled or width.threads >= width.limit:
+    if width.settled:
         return fresh
     if width.rate and rate < GAIN * width.rate and item_s > SLOWER * width.item_s:
         fair = int(1.25 * width.rate * width.item_s) + 1  # Little's law: in flight = rate x time
         return fresh._replace(threads=max(1, min(fair, width.limit)), settled=True)
+    if width.threads >= width.limit:
+        return fresh._replace(settled=True)
     best = max(rate, width.rate)
     return _doubled(fresh)._replace(rate=best, item_s=min(item_s, width.item_s or item_s))
+
+
+def _round(width: Width) -> int:
+    """Items whose completion makes a round: a few while growing, or all that began at the limit."""
+    return 2 * width.threads if width.threads >= width.limit else min(width.threads, 16)
 
 
 def _patience_s(width: Width, finished: int, item_s: float) -> float:

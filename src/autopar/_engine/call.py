@@ -65,7 +65,7 @@ class Call:
         """The plan the first items lead to; the other items are not run."""
         self.options = self.options._replace(errors="raise")  # the probe is the calling thread's
         director = Director(self, only_plan=True)
-        given = director.given_plan()
+        given = director.knowledge.given_plan()
         if given is not None:
             return given
         if self.source.unread not in (0, 1):
@@ -80,7 +80,7 @@ class Call:
         self._serve()
 
     def _run_directed(self, director: Director) -> None:
-        director.route()
+        self.works = not director.knowledge.isolated
         if self.works:
             self.subject = Subject()
             self.snapshot = effects.watch(self.job.fn, self.source.first())
