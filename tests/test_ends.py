@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import work
-from conftest import children, eventually, is_alive
 
+import work
 from autopar import WorkerCrashed, auto_map, shutdown
+from conftest import children, eventually, is_alive
 
 ENDINGS = {"kill": -9, "segv": -11, "exit0": 0, "exit3": 3}
 
@@ -215,7 +215,9 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("after_s", [0.02, 0.5])
-def test_control_c_gives_one_keyboard_interrupt_and_leaves_nobody(call: str, after_s: float) -> None:
+def test_control_c_gives_one_keyboard_interrupt_and_leaves_nobody(
+    call: str, after_s: float
+) -> None:
     script = INTERRUPTED.format(path=str(Path(work.__file__).parent), call=CALLS[call])
     program = subprocess.Popen(
         [sys.executable, "-c", script],

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import work
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import work
 from autopar import (
     OptionTypeError,
     OptionValueError,
@@ -36,7 +36,9 @@ def test_any_number_of_items_will_do(backend: str, count: int) -> None:
     assert auto_map(work.double, range(count), backend=backend) == [2 * x for x in range(count)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     items=st.lists(st.one_of(st.integers(), st.text(), st.floats(allow_nan=False)), max_size=60),
     workers=st.integers(1, 5),
@@ -46,7 +48,12 @@ def test_any_number_of_items_will_do(backend: str, count: int) -> None:
 def test_workers_chunks_and_kind_of_iterable_change_nothing(
     backend: str, items: list[Any], workers: int, chunksize: int | None, how: str
 ) -> None:
-    shapes = {"list": list, "tuple": tuple, "generator": lambda xs: (x for x in xs), "iterator": iter}
+    shapes = {
+        "list": list,
+        "tuple": tuple,
+        "generator": lambda xs: (x for x in xs),
+        "iterator": iter,
+    }
     got = auto_map(
         work.double, shapes[how](items), backend=backend, workers=workers, chunksize=chunksize
     )

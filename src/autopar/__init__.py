@@ -10,7 +10,7 @@ from ._errors import (
     UsageError,
     WorkerCrashed,
 )
-from ._model import Observation, Plan
+from ._model import Observation, Plan, Travel
 from ._report.report import Report, observe
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Plan",
     "Report",
     "TransportError",
+    "Travel",
     "UsageError",
     "WorkerCrashed",
     "auto_map",

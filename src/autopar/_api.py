@@ -80,7 +80,8 @@ def auto_map(
         errors: "raise" stops at the first failure and raises it; "return" puts exceptions in
             their items' places; "group" runs everything and then raises one `ExceptionGroup`.
             With the latter two, and with `kind="cpu"`, no item runs in the calling thread.
-        initializer: Called once in each worker other than the calling thread, with `initargs`.
+        initializer: Called with `initargs` once in each worker before its first item; the calling
+            thread is a worker too when it runs items.
         initargs: Arguments of `initializer`.
 
     Returns:
@@ -183,7 +184,7 @@ def plan(
     the options settle everything, runs nothing. The arguments are `auto_map`'s.
 
     Returns:
-        The plan: backend, workers, the reason, and the seconds predicted of each strategy.
+        Backend, workers, the reason, and the seconds predicted of each strategy.
 
     Raises:
         Exception: As for `auto_map`, from the items that were run.

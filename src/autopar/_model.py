@@ -17,7 +17,7 @@ class Job(NamedTuple):
     """What every worker of one call runs.
 
     fn: the callable, given one item.
-    initializer, initargs: run once in each worker that is not the caller's thread.
+    initializer, initargs: run once in each worker before its first item.
     keep_errors: exceptions are results of their items (`errors="return"` and `"group"`).
     """
 
@@ -89,6 +89,10 @@ class Plan(NamedTuple):
     because: str
     predicted_s: dict[str, float]
     observation: Observation | None = None
+
+    def __str__(self) -> str:
+        width = f" x {self.workers}" if self.workers > 1 else ""
+        return f"{self.backend}{width}: {self.because}"
 
 
 class Machine(NamedTuple):

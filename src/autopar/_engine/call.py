@@ -79,12 +79,21 @@ class Call:
         self.plans.append(ALONE._replace(because=reason))
         self._serve()
 
+    def _run_undirected(self) -> None:
+        self.plans.append(ALONE._replace(because="the interpreter starts no more threads"))
+        self.works = True
+        self._serve()
+
     def _run_directed(self, director: Director) -> None:
         self.works = not director.knowledge.isolated
         if self.works:
             self.subject = Subject()
             self.snapshot = effects.watch(self.job.fn, self.source.first())
-        _thread.start_new_thread(director.run, ())
+        try:
+            _thread.start_new_thread(director.run, ())
+        except RuntimeError:  # the interpreter is ending: no more threads
+            self._run_undirected()
+            return
         try:
             self._serve()
         except BaseException as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -36,7 +35,7 @@ class Report(NamedTuple):
 
     @property
     def backend(self) -> str:
-        """The means used at the end: "serial", "threads", "processes", or an executor's name."""
+        """The means used at the end, such as "serial", "processes", or an executor's name."""
         return self.plan.backend
 
     @property
@@ -61,7 +60,7 @@ class Report(NamedTuple):
 
     @property
     def changes(self) -> tuple[Plan, ...]:
-        """The plans after the first: each a change of course."""
+        """The plans after the first, each a change of course."""
         return self.plans[1:]
 
     def __str__(self) -> str:
@@ -69,6 +68,8 @@ class Report(NamedTuple):
 
 
 def _lines(report: Report) -> Iterator[str]:
+    import textwrap  # 4 ms with all it imports, and few reports are printed
+
     plan = report.plan
     width = f" x {plan.workers}" if plan.workers > 1 else ""
     yield f"{report.function}: {report.items} items in {report.wall_s:.4g} s"

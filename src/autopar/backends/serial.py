@@ -57,6 +57,8 @@ class Caller:
         self.items = 0
         self.retired = False
         self.pause = threading.Lock()  # held by the engine's thread when it needs the interpreter
+        self._job = job
+        self._fresh = True
         self._run = runner(job)
         self._desk = desk
         self._read = read
@@ -66,8 +68,10 @@ class Caller:
     def work(self) -> None:
         """Runs items until retired, or until there is none to draw.
 
-        Raises only what an item raised that is no `Exception` (KeyboardInterrupt, SystemExit).
+        Raises only what the initializer raised, or an item that is no `Exception`
+        (KeyboardInterrupt, SystemExit).
         """
+        self._begin()
         self._chunk = self._draw()
         while self._chunk is not None:
             start = self._chunk.start
@@ -80,6 +84,12 @@ class Caller:
                     raise
                 return
             self._desk.settle_followed(start, values)
+
+    def _begin(self) -> None:
+        """Runs the initializer before the first item, as every worker does."""
+        job, fresh, self._fresh = self._job, self._fresh, False
+        if fresh and not self.retired and job.initializer is not None:
+            job.initializer(*job.initargs)
 
     def _chunks(self) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:
         """This chunk and those that follow it without a gap, each with what runs its items."""

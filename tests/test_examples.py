@@ -1,0 +1,73 @@
+"""The programs in examples/, and so the code of the docs, run as a user runs them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# What each program must print, beside ending well and silently.
+PRINTS = {
+    "fetch_pages.py": ["50 pages, the last one <h1>Page 49</h1>", "same as the plain loop"],
+    "hash_tree.py": ["500 files, tree ", "same as the plain loop"],
+    "howto_choose.py": [
+        "threads, 5 workers: 20 items",
+        "processes, 2 workers: 20 items",
+        "serial, 1 workers: 20 items",
+    ],
+    "howto_errors.py": ["raised: math domain error", "good: [2.0, 3.0]", "failed: 2"],
+    "howto_initializer.py": ["[0.4, 0.2, 0.4, 0.2]"],
+    "monte_carlo.py": [", formula 7.128", "same as the plain loop"],
+    "resize_images.py": ["30 thumbnails", "same as the plain loop"],
+    "spelling.py": [],
+    "tutorial_1_loop.py": ["200 words in "],
+    "tutorial_2_map.py": ["200 words in "],
+    "tutorial_3_report.py": ["200 items"],
+    "tutorial_4_plan.py": [" workers: ", "   serial ", "  threads ", "processes "],
+    "tutorial_5_errors.py": [
+        "LookupError: no word is like 'xqzwvk'",
+        "item 10",
+        "21 answers, nothing found for ['xqzwvk']",
+    ],
+    "word_count.py": ["250 files", "same as the plain loop"],
+}
+
+
+def run(program: Path, *arguments: str, folder: Path) -> str:
+    """What the program prints, warnings being errors."""
+    command = [sys.executable, "-W", "error", str(program), *arguments]
+    ended = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50
+    )
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
+    return ended.stdout
+
+
+def test_every_example_is_tested():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(PRINTS)
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_an_example_runs_from_any_folder_and_prints_what_it_should(name, tmp_path):
+    printed = run(EXAMPLES / name, folder=tmp_path)
+    assert [words for words in PRINTS[name] if words not in printed] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_programs_take_more_work_or_less(tmp_path):
+    assert "12 pages" in run(EXAMPLES / "fetch_pages.py", "--pages", "12", folder=tmp_path)
+    assert "7 files" in run(EXAMPLES / "hash_tree.py", "--files", "7", folder=tmp_path)
+    assert "0 files" in run(EXAMPLES / "word_count.py", str(tmp_path), folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["monte_carlo.py", "hash_tree.py"])
+def test_a_program_can_come_from_standard_input(name, tmp_path):
+    command = [sys.executable, "-W", "error", "-"]
+    with (EXAMPLES / name).open() as program:
+        ended = subprocess.run(
+            command, cwd=tmp_path, stdin=program, capture_output=True, text=True, timeout=50
+        )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "same as the plain loop" in ended.stdout
