@@ -2,15 +2,20 @@
 
 A list, tuple or range is cut where it lies. Any other iterable is read by one thread only, the
 caller's (an iterator may belong to its thread, as a database cursor does), a bounded way ahead.
-Relies on: the desk's lock around every method but `read`.
+Relies on: the desk's lock around every method but `read`, which has a lock of its own for what it
+shares with them.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
+
+QUICK_S, SLOW_S = 0.5e-3, 2e-3  # items are read in blocks that take about this long
 
 
 class Source:
@@ -24,7 +29,11 @@ class Source:
     def __init__(self, items: Iterable[Any]) -> None:
         self.at = 0
         self.error: BaseException | None = None
-        self._read: deque[Any] = deque()
+        self._blocks: deque[Sequence[Any]] = deque()
+        self._read = 0
+        self._block = 1
+        self._closed = False
+        self._lock = threading.Lock()
         if type(items) in (list, tuple, range):
             self._sequence: Sequence[Any] | None = items  # type: ignore[assignment]
             self._size: int | None = len(items)  # type: ignore[arg-type]
@@ -40,7 +49,7 @@ class Source:
         """Items that can be taken now."""
         if self._sequence is not None:
             return max(0, (self._size or 0) - self.at)
-        return len(self._read)
+        return self._read - self.at
 
     @property
     def unread(self) -> int | None:
@@ -49,32 +58,55 @@ class Source:
             return self.ready
         if self._size is None:
             return None
-        return max(self._size - self.at, len(self._read))
+        return max(self._size - self.at, self.ready)
 
     def take(self, count: int) -> tuple[int, Sequence[Any]]:
-        """The index of the next item, and up to `count` items from there."""
+        """The index of the next item, and at most `count` items from there."""
         start = self.at
         if self._sequence is not None:
             items = self._sequence[start : start + min(count, self.ready)]
         else:
-            items = [self._read.popleft() for _ in range(min(count, len(self._read)))]
+            items = self._take_block(count)
         self.at += len(items)
         return start, items
 
+    def _take_block(self, count: int) -> Sequence[Any]:
+        if not self._blocks or count < 1:
+            return ()
+        block = self._blocks.popleft()  # only the desk takes away, under its lock
+        if len(block) > count:
+            self._blocks.appendleft(block[count:])
+            return block[:count]
+        return block
+
     def read(self, count: int) -> None:
-        """Reads up to `count` items ahead; only ever called by the caller's thread."""
-        if self.ended:
-            return
-        got = 0
+        """Reads up to `count` items ahead; only ever called by the caller's thread.
+
+        In blocks, which grow while the iterable is quick, and are ready to be taken one by one.
+        """
+        while count > 0 and not self.ended:
+            size = min(count, self._block)
+            began_s = time.perf_counter()
+            self._read_block(size)
+            took_s = time.perf_counter() - began_s
+            if took_s > SLOW_S:
+                self._block = 1
+            elif took_s < QUICK_S and size == self._block:
+                self._block *= 4
+            count -= size
+
+    def _read_block(self, size: int) -> None:
+        items: deque[Any] = deque()
         try:
-            for item in islice(self._iterator, count):
-                self._read.append(item)
-                got += 1
+            items.extend(islice(self._iterator, size))  # what came before an error stays in it
         except BaseException as error:
             self.error = error
-            got = -1
-        if got < count:
-            self.ended = True
+        with self._lock:
+            if items and not self._closed:
+                self._blocks.append(list(items))
+                self._read += len(items)
+            if self.error is not None or len(items) < size:
+                self.ended = True
 
     @property
     def cut(self) -> bool:
@@ -97,9 +129,10 @@ class Source:
 
     def end(self) -> None:
         """Forgets what has not been taken."""
-        self.ended = True
-        self._size = self.at
-        self._read.clear()
+        with self._lock:
+            self.ended = self._closed = True
+            self._size = self._read = self.at
+            self._blocks.clear()
 
 
 def _length(items: Iterable[Any]) -> int | None:
