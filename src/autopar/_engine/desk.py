@@ -3,8 +3,7 @@
 Guarantees: every item is handed out once, unless it comes back unstarted; results are joined in
 item order; after a failure no item behind it starts, and those before it still run, so that the
 exception raised is the one the loop would have raised.
-Relies on: the GIL for `list(iterator)` being one step; without a GIL, chunks that threads of this
-process run are iterated under the desk's lock instead.
+Relies on: what `backends.chunk` says of taking the rest of a chunk.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import heapq
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .._decide.chunks import chunk_size
@@ -50,7 +48,7 @@ class Desk:
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)
         self._wake: Callable[[], object] | None = None
-        self._steps = gil_enabled()
+        self._gil = gil_enabled()
 
     # what crews do
 
@@ -106,7 +104,7 @@ class Desk:
         """
         with self._lock:
             self._open.discard(chunk)
-            rest = list(chunk.todo)
+            rest = chunk.take_rest()
             failed = chunk.end - len(rest) - 1
             self._held -= failed - start
             self._fail(failed, error)
@@ -196,7 +194,7 @@ class Desk:
         with self._lock:
             stuck = [chunk for chunk in self._open if self._is_stuck(chunk)]
             for chunk in stuck:
-                rest = list(chunk.todo)
+                rest = chunk.take_rest()
                 chunk.stolen += len(rest)
                 self._give_back(chunk.end, rest)
             return bool(stuck)
@@ -233,7 +231,7 @@ class Desk:
         taken = self._take(count)
         if taken is None:
             return None
-        chunk = Chunk(*taken, self._todo(taken[1]))
+        chunk = Chunk(*taken, one_step=self._gil)
         self._open.add(chunk)
         return chunk
 
@@ -252,9 +250,6 @@ class Desk:
             return None
         self._held += len(items)
         return start, items
-
-    def _todo(self, items: Sequence[Any]) -> Iterator[Any]:
-        return iter(items) if self._steps else _Claimed(items)
 
     def _settle(self, start: int, values: list[Any]) -> None:
         if values:
@@ -296,7 +291,7 @@ class Desk:
 
     def _is_stuck(self, chunk: Chunk) -> bool:
         """Whether a chunk has stood at the same item since it was last looked at."""
-        waiting = chunk.todo.__length_hint__() if chunk.count > 1 else 0  # type: ignore[attr-defined]
+        waiting = chunk.waiting if chunk.count > 1 else 0
         was, chunk.seen = chunk.seen, waiting
         return 0 < waiting == was
 
@@ -310,25 +305,6 @@ class Desk:
         self._more.notify_all()
         if self._wake is not None:
             self._wake()
-
-
-class _Claimed:
-    """An iterator over items that hands each out once, whatever threads ask (no GIL)."""
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        self._items = deque(items)
-
-    def __iter__(self) -> _Claimed:
-        return self
-
-    def __next__(self) -> Any:
-        try:
-            return self._items.popleft()
-        except IndexError:
-            raise StopIteration from None
-
-    def __length_hint__(self) -> int:
-        return len(self._items)
 
 
 def now_s() -> float:
