@@ -391,7 +391,7 @@ def test_somewhere_between_a_cold_and_a_warm_start_the_choice_turns_once() -> No
         costs = WARM._replace(crew_start_s=crew_start_s)
         return plan(python(1 * MS), TWO, 60, ANY, costs).backend
 
-    chosen = [backend(start * MS) for start in range(0, 100)]
+    chosen = [backend(start * MS) for start in range(100)]
     turn = chosen.index(SERIAL)
     assert 0 < turn < 100
     assert chosen == [PROCESSES] * turn + [SERIAL] * (100 - turn)

@@ -40,8 +40,10 @@ def start_methods() -> tuple[str, ...]:
 @functools.cache
 def can_fork_helpers() -> str | None:
     """A sentence saying why this system cannot carry the process crew, or None when it can."""
-    import socket  # not at import: only a call that thinks of processes pays for it
-
+    try:
+        import _socket as socket  # the part in C: all of `socket` takes ten times as long
+    except ImportError:
+        return "this interpreter has no sockets"
     for name in ("fork", "posix_spawn"):
         if not hasattr(os, name):
             return f"this system has no os.{name}"
@@ -53,11 +55,11 @@ def can_fork_helpers() -> str | None:
 
 def _try_packets(family: int, kind: int) -> str | None:
     """Why the kernel refuses a pair of packet sockets, or None (macOS names them, yet refuses)."""
+    import _socket
     import errno
-    import socket
 
     try:
-        ours, theirs = socket.socketpair(family, kind)
+        ours, theirs = _socket.socketpair(family, kind)
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
             return None  # it has them; just now it is short of descriptors or memory

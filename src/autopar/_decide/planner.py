@@ -25,6 +25,7 @@ SERIAL, THREADS, PROCESSES = "serial", "threads", "processes"
 
 WORTH = 0.85  # go parallel only for a prediction below this share of the loop's...
 WORTH_S = 2e-3  # ...that saves at least this many seconds
+COMPUTES = 0.7  # items that use a CPU for more of their time than this get one each
 NEVER = math.inf
 
 
@@ -87,6 +88,8 @@ def _processes(
         return 1, NEVER
     wall_s, busy_s = max(seen.wall_s, 1e-9), max(seen.cpu_s, 1e-9)
     most_at_once = machine.cpus * wall_s / busy_s
+    if busy_s > COMPUTES * wall_s:
+        most_at_once = min(most_at_once, machine.cpus)
     move_s = travel.pack_s + travel.payload_bytes * costs.copy_s_per_byte
 
     def seconds(procs: int) -> float:

@@ -2,8 +2,9 @@
 
 The rule is slow start: a polite number at once, doubled for each round of completions while
 throughput grows, and whenever nothing comes back any more: those at work may all wait for an item
-that has not started (a scheduler that sees its threads blocked starts more, as Go's does). Both signs of a full server are needed,
-throughput that stopped growing *and* latency that rose: latency alone fails on heavy tails.
+that has not started (a scheduler that sees its threads blocked starts more, as Go's does). Both
+signs of a full server are needed, throughput that stopped growing *and* latency that rose: latency
+alone fails on heavy tails.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import NamedTuple
 
 FIRST = 32  # at once, when that many items are left
 POLITE = 100  # in flight at most unless `workers` says otherwise, as HTTP clients' pools have it
-ROUND_S = 0.010  # with nothing finished after this long, all are blocked: double...
+GROWTH = 2  # each step; three at once overshoots a full server by more than it is worth
+ROUND_S = 0.005  # with nothing finished after this long, all are blocked: grow...
 STALL_S = 0.050  # ...and after this long, or twice an item's time, whatever was found before
-GAIN = 1.3  # a doubling that gains less than this in throughput...
+GAIN = 1.3  # a step that gains less than this in throughput...
 SLOWER = 1.5  # ...while an item takes this much longer has found the limit
 
 
@@ -25,7 +27,7 @@ class Width(NamedTuple):
     done: items finished when the round began; since_s: when it began.
     seen: items finished at the last look; seen_s: when that number last grew.
     rate, item_s: throughput and seconds an item took in the best round so far (0: none yet).
-    settled: the limit of the other side was found, or ours suits it; no more doubling.
+    settled: the limit of the other side was found, or ours suits it; no more growing.
     """
 
     threads: int
@@ -54,7 +56,7 @@ def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
     if finished < _round(width):
         if now_s - width.seen_s <= _patience_s(width, finished, item_s):
             return width
-        return _doubled(width)._replace(seen_s=now_s)
+        return _grown(width)._replace(seen_s=now_s)
     rate = finished / max(elapsed, 1e-6)
     fresh = width._replace(done=done, since_s=now_s)
     if width.settled:
@@ -65,7 +67,7 @@ def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
     if width.threads >= width.limit:
         return fresh._replace(settled=True)
     best = max(rate, width.rate)
-    return _doubled(fresh)._replace(rate=best, item_s=min(item_s, width.item_s or item_s))
+    return _grown(fresh)._replace(rate=best, item_s=min(item_s, width.item_s or item_s))
 
 
 def _round(width: Width) -> int:
@@ -79,5 +81,5 @@ def _patience_s(width: Width, finished: int, item_s: float) -> float:
     return ROUND_S if early else max(STALL_S, 2 * item_s)
 
 
-def _doubled(width: Width) -> Width:
-    return width._replace(threads=min(2 * width.threads, width.limit))
+def _grown(width: Width) -> Width:
+    return width._replace(threads=min(GROWTH * width.threads, width.limit))

@@ -149,6 +149,12 @@ class Desk:
         with self._lock:
             return self._left()
 
+    def unfinished(self) -> int | None:
+        """Items given out or not whose results are still to come, None when unknown."""
+        with self._lock:
+            left = self._left()
+            return None if left is None else left + self._held
+
     def feed(self) -> None:
         """Says that the source has more, or has ended."""
         with self._lock:
@@ -194,9 +200,7 @@ class Desk:
         with self._lock:
             stuck = [chunk for chunk in self._open if self._is_stuck(chunk)]
             for chunk in stuck:
-                rest = chunk.take_rest()
-                chunk.stolen += len(rest)
-                self._give_back(chunk.end, rest)
+                self._take_rest(chunk)
             return bool(stuck)
 
     def results(self) -> list[Any]:
@@ -277,6 +281,8 @@ class Desk:
         kept = [(at, items[: max(0, self.limit - at)]) for at, items in self._returned]
         self._returned = [(at, items) for at, items in kept if items]
         heapq.heapify(self._returned)
+        for chunk in [chunk for chunk in self._open if chunk.end > self.limit]:
+            self._take_rest(chunk)
         self.source.end()  # items are given out in order: what is left lies behind the limit
         self._check_over()
         self._changed()
@@ -288,6 +294,12 @@ class Desk:
             heapq.heappush(self._returned, (start, items[:allowed]))
             self._changed()
         self._check_over()
+
+    def _take_rest(self, chunk: Chunk) -> None:
+        """Takes back what a worker has not started of its chunk."""
+        rest = chunk.take_rest()
+        chunk.stolen += len(rest)
+        self._give_back(chunk.end, rest)
 
     def _is_stuck(self, chunk: Chunk) -> bool:
         """Whether a chunk has stood at the same item since it was last looked at."""

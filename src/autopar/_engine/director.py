@@ -193,9 +193,9 @@ class Director:
         most = options.workers or POLITE
         if plan.backend != "threads" or most < 2 or not _waits(plan, options.kind):
             return None
-        left = desk.left()
-        limit = most if left is None else min(most, left + self._caller_helps())
-        return first_width(left, limit, desk.done, now_s())
+        unfinished = desk.unfinished()
+        limit = most if unfinished is None else min(most, unfinished)
+        return first_width(unfinished, limit, desk.done, now_s())
 
     def _grow(self, ramp: Width, crew: Crew) -> Width:
         desk = self._call.desk

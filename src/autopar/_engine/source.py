@@ -1,6 +1,7 @@
 """The items of a call, in order, each handed out once.
 
-A list, tuple or range is cut where it lies. Any other iterable is read by one thread only, the
+A list, tuple or range is cut where it lies, and its length asked each time: a list may grow or
+shrink meanwhile, and the loop would follow. Any other iterable is read by one thread only, the
 caller's (an iterator may belong to its thread, as a database cursor does), a bounded way ahead.
 Relies on: the desk's lock around every method but `read`, which has a lock of its own for what it
 shares with them.
@@ -36,7 +37,7 @@ class Source:
         self._lock = threading.Lock()
         if type(items) in (list, tuple, range):
             self._sequence: Sequence[Any] | None = items  # type: ignore[assignment]
-            self._size: int | None = len(items)  # type: ignore[arg-type]
+            self._size: int | None = None
             self.ended = True
         else:
             self._sequence = None
@@ -47,9 +48,10 @@ class Source:
     @property
     def ready(self) -> int:
         """Items that can be taken now."""
-        if self._sequence is not None:
-            return max(0, (self._size or 0) - self.at)
-        return self._read - self.at
+        if self._closed:
+            return 0
+        known = self._read if self._sequence is None else len(self._sequence)
+        return max(0, known - self.at)
 
     @property
     def unread(self) -> int | None:
@@ -131,7 +133,6 @@ class Source:
         """Forgets what has not been taken."""
         with self._lock:
             self.ended = self._closed = True
-            self._size = self._read = self.at
             self._blocks.clear()
 
 

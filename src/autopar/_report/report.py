@@ -72,7 +72,11 @@ def _lines(report: Report) -> Iterator[str]:
 
     plan = report.plan
     width = f" x {plan.workers}" if plan.workers > 1 else ""
-    yield f"{report.function}: {report.items} items in {report.wall_s:.4g} s"
+    yield from textwrap.wrap(
+        f"{report.function}: {report.items} items in {report.wall_s:.4g} s",
+        COLUMNS,
+        subsequent_indent=" " * 13,
+    )
     yield f"  ran as     {plan.backend}{width}, {report.in_caller} items in the caller's thread"
     yield from textwrap.wrap(
         plan.because, COLUMNS, initial_indent="  because    ", subsequent_indent=" " * 13

@@ -1,0 +1,286 @@
+"""What a watched thread is said to do: real threads, quiet and beside busy processes.
+
+Verdicts are statistics of a few milliseconds: a majority has to be right, and for code that only
+computes nearly all. (That one waits no longer than it does is exact but for this: the watching
+thread may lose its CPU while it has the GIL, and the watched one then waits for both.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from autopar._model import Observation
+from autopar._observe.watch import WAITS, Progress, Subject, Watch
+from conftest import open_descriptors
+
+ROUNDS = 9
+GIVE_UP_S = 20.0
+
+BUFFER = bytes(range(256)) * 4096  # 1 MB
+TEXT = json.dumps({str(number): [number] * 5 for number in range(300)})
+WITH_GIL = ctypes.PyDLL(None)  # its functions keep the GIL while they run
+WITHOUT_GIL = ctypes.CDLL(None)
+
+
+def loop() -> None:
+    total = 0
+    for number in range(20_000):
+        total += number * number % 7
+
+
+def parse() -> None:
+    json.loads(TEXT)
+
+
+def sha256() -> None:
+    hashlib.sha256(BUFFER).digest()
+
+
+def deflate() -> None:
+    zlib.compress(BUFFER[: 1 << 18], 6)
+
+
+def nap() -> None:
+    time.sleep(2e-3)
+
+
+def long_nap() -> None:
+    time.sleep(0.2)
+
+
+def receive() -> None:
+    ours, _theirs = SOCKETS
+    select.select([ours], [], [], 2e-3)
+
+
+def nap_with_gil() -> None:
+    WITH_GIL.usleep(2000)
+
+
+def nap_in_c() -> None:
+    WITHOUT_GIL.usleep(2000)
+
+
+def download_and_parse() -> None:
+    """One part computes, four parts wait."""
+    time.sleep(4e-3)
+    until_s = time.thread_time() + 1e-3
+    while time.thread_time() < until_s:
+        pass
+
+
+SOCKETS: tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def sockets() -> Iterator[None]:
+    global SOCKETS
+    SOCKETS = socket.socketpair()
+    yield
+    for end in SOCKETS:
+        end.close()
+
+
+@pytest.fixture(params=[0, 2], ids=["quiet", "beside two busy processes"])
+def neighbours(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Processes that spin meanwhile, as on a busy machine."""
+    spin = "import sys; print(flush=True)\nwhile sys.stdin is not None: pass"
+    busy = [
+        subprocess.Popen([sys.executable, "-S", "-c", spin], stdout=subprocess.PIPE)
+        for _ in range(request.param)
+    ]
+    for process in busy:
+        assert process.stdout is not None
+        process.stdout.readline()
+    yield request.param
+    for process in busy:
+        process.kill()
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait()
+
+
+class Runner:
+    """The thread that runs items, and how far it has come; it is the one that is watched."""
+
+    def __init__(self, item: Callable[[], None]) -> None:
+        self.item = item
+        self.subject = Subject()
+        self.ended = threading.Lock()
+        self.ended.acquire()
+        self.busy_s = self.first_s = self.longest_s = 0.0
+        self.items = 0
+        self.seen: Observation | None = None
+
+    def progress(self) -> Progress:
+        return Progress(self.items, self.busy_s, self.first_s, self.longest_s)
+
+    def run(self) -> Observation:
+        """Runs items in the calling thread until another thread has made up its mind."""
+        self.began_s = time.perf_counter()
+        watcher = threading.Thread(target=self.watch)
+        watcher.start()
+        while self.seen is None and time.perf_counter() - self.began_s < GIVE_UP_S:
+            began_s = time.perf_counter()
+            self.item()
+            took_s = time.perf_counter() - began_s
+            self.first_s = self.first_s or took_s
+            self.longest_s = max(self.longest_s, took_s)
+            self.busy_s += took_s
+            self.items += 1
+        self.ended.release()
+        watcher.join()
+        assert self.seen is not None, "no verdict"
+        return self.seen
+
+    def watch(self) -> None:
+        """What the director's thread does with a watch."""
+        watch = Watch(self.subject, self.progress(), self.began_s)
+        try:
+            while not watch.knock(self.ended):
+                if watch.clear():
+                    self.seen = watch.observation(self.progress())
+                    return
+        finally:
+            watch.close()
+
+
+def watched(item: Callable[[], None], rounds: int = ROUNDS) -> list[Observation]:
+    """What each of some fresh watches said of items that run over and over."""
+    item()  # the first call is an outlier
+    return [Runner(item).run() for _ in range(rounds)]
+
+
+def waiting(seen: Observation) -> float:
+    return 1 - seen.cpu_s / seen.wall_s
+
+
+def holding(seen: Observation) -> float:
+    return seen.gil_s / seen.wall_s
+
+
+def mostly(verdicts: list[bool]) -> bool:
+    return sum(verdicts) > len(verdicts) / 2
+
+
+def shares(seen: list[Observation]) -> str:
+    return " ".join(f"{waiting(one):.2f}/{holding(one):.2f}" for one in seen)
+
+
+@pytest.mark.parametrize("item", [loop, parse, sha256, deflate])
+def test_what_computes_is_hardly_ever_said_to_wait(
+    item: Callable[[], None], neighbours: int
+) -> None:
+    seen = watched(item)
+    assert sum(waiting(one) > WAITS for one in seen) <= ROUNDS // 4, shares(seen)
+
+
+@pytest.mark.parametrize("item", [nap, receive, nap_in_c, nap_with_gil])
+def test_what_waits_is_said_to_wait(item: Callable[[], None], neighbours: int) -> None:
+    seen = watched(item)
+    assert mostly([waiting(one) > WAITS for one in seen]), shares(seen)
+
+
+@pytest.mark.parametrize("item", [loop, parse])
+def test_python_code_is_said_to_hold_the_gil(item: Callable[[], None], neighbours: int) -> None:
+    seen = watched(item)
+    assert mostly([holding(one) > 0.6 for one in seen]), shares(seen)
+
+
+@pytest.mark.parametrize("item", [sha256, deflate])
+def test_native_code_on_large_buffers_is_said_to_leave_the_gil_free(
+    item: Callable[[], None], neighbours: int
+) -> None:
+    seen = watched(item)
+    assert mostly([holding(one) < 0.3 for one in seen]), shares(seen)
+
+
+@pytest.mark.parametrize("item", [nap, receive, nap_in_c])
+def test_waiting_is_said_to_leave_the_gil_free(item: Callable[[], None], neighbours: int) -> None:
+    seen = watched(item)
+    assert mostly([holding(one) < 0.3 for one in seen]), shares(seen)
+
+
+def test_waiting_with_the_gil_is_told_from_waiting_without(neighbours: int) -> None:
+    """Beside busy processes it queues for a CPU too, and leaves the GIL free meanwhile."""
+    seen = watched(nap_with_gil, 2 * ROUNDS)
+    told = sum(holding(one) > 0.6 for one in seen)
+    mistaken = sum(holding(one) > 0.6 for one in watched(nap_in_c, 2 * ROUNDS))
+    assert told > (ROUNDS if not neighbours else ROUNDS // 2), shares(seen)
+    assert mistaken < told / 3
+
+
+def test_items_that_wait_and_compute_are_said_to_do_both(neighbours: int) -> None:
+    seen = watched(download_and_parse)
+    assert mostly([WAITS < waiting(one) < 0.95 for one in seen]), shares(seen)
+
+
+@pytest.mark.parametrize("item", [loop, nap])
+def test_an_item_takes_as_long_as_it_takes_when_nothing_else_runs(
+    item: Callable[[], None],
+) -> None:
+    """The queue for a CPU is left out, so beside busy processes it is not longer either."""
+    alone = []
+    for _ in range(50):
+        began_s = time.perf_counter()
+        item()
+        alone.append(time.perf_counter() - began_s)
+    seen = sorted(one.wall_s for one in watched(item))
+    assert sorted(alone)[25] / 3 < seen[ROUNDS // 2] < sorted(alone)[25] * 3
+
+
+def test_a_first_item_that_is_still_running_is_judged_before_it_ends() -> None:
+    runner = Runner(long_nap)
+    seen = runner.run()
+    assert seen.items == 0
+    assert waiting(seen) > WAITS
+    assert 0 < seen.wall_s <= 0.2 * 1.5
+
+
+def test_a_thread_is_judged_by_what_it_does_and_not_by_the_threads_beside_it() -> None:
+    """Another thread hashes all the time, outside the GIL: the one that is watched waits."""
+    stop = threading.Event()
+
+    def hash_on() -> None:
+        while not stop.is_set():
+            sha256()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hash_on)
+        seen = [Runner(nap).run() for _ in range(ROUNDS)]
+        stop.set()
+    assert mostly([holding(one) < 0.3 for one in seen]), shares(seen)
+
+
+def test_a_watch_that_has_seen_little_has_no_verdict() -> None:
+    watch = Watch(Subject(), Progress(0, 0.0, 0.0), time.perf_counter())
+    assert not watch.clear()
+    watch.close()
+
+
+def test_a_watch_ends_at_once_with_the_call() -> None:
+    ended = threading.Lock()
+    watch = Watch(Subject(), Progress(0, 0.0, 0.0), time.perf_counter())
+    assert watch.knock(ended), "the lock was free: the call is over"
+    assert watch.knocks == 0
+    watch.close()
+
+
+def test_watching_leaves_no_descriptor_open() -> None:
+    watched(nap, rounds=1)
+    before = open_descriptors()
+    watched(nap, rounds=5)
+    assert open_descriptors() == before
