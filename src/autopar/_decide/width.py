@@ -41,9 +41,10 @@ class Width(NamedTuple):
     seen_s: float = 0.0
 
 
-def first_width(left: int | None, limit: int, done: int, now_s: float) -> Width:
-    """The ramp's start: all that is left, up to 32 and the limit."""
-    few = FIRST if left is None else min(left, FIRST)
+def first_width(left: int | None, limit: int, done: int, now_s: float, learned: int = 0) -> Width:
+    """The ramp's start: all that is left, up to the limit and to 32, or what was learned."""
+    few = learned or FIRST
+    few = few if left is None else min(left, few)
     threads = max(1, min(few, limit))
     return Width(threads, max(1, limit), done, now_s, seen=done, seen_s=now_s)
 

@@ -36,7 +36,7 @@ class Desk:
         self.errors: dict[int, BaseException] = {}
         self.done = 0
         self.busy_s = 0.0
-        self.cpu_s = 0.0
+        self.far_s = self.far_cpu_s = 0.0  # of the items whose worker counted its CPU seconds
         self.item_s = 0.0
         self.longest_s = 0.0
         self.ahead = 4
@@ -82,7 +82,9 @@ class Desk:
         """Results of consecutive items, and how long they took together."""
         with self._lock:
             self._note(len(values), wall_s)
-            self.cpu_s += wall_s if cpu_s is None else cpu_s
+            if cpu_s is not None:
+                self.far_s += wall_s
+                self.far_cpu_s += cpu_s
             self._settle(start, values)
 
     def settle_followed(self, start: int, values: list[Any]) -> None:

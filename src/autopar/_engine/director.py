@@ -10,7 +10,7 @@ from .._decide.width import POLITE, Width, first_width, next_width
 from .._errors import TransportError
 from .._model import Kind, Observation, Plan
 from .._observe.watch import WAITS, Watch
-from . import budget
+from . import budget, memory
 from .desk import SLOW_CALL_S, now_s
 from .knowledge import Knowledge
 
@@ -23,6 +23,7 @@ LOOK_MIN_S, LOOK_MAX_S = 2e-3, 0.25
 TICK_S = 20e-3
 RAMP_TICK_S = 2e-3
 AHEAD_S = 50e-3  # an iterator is read this far ahead of each worker
+CHECKED_ITEMS, CHECKED_S = 4, 10e-3  # enough to see whether the last call's account still fits
 SCOUTED_ITEMS, SCOUTED_S = 2, 2e-3  # enough to judge items by, run in a process of their own
 
 
@@ -38,6 +39,7 @@ class Director:
         self._state = threading.Lock()
         self._engaged = False  # a crew was opened: the caller must wait until it is let go
         self._left_alone = False
+        self._learned: memory.Learned | None = None
         self._share = budget.Share()
 
     # in the calling thread
@@ -64,7 +66,7 @@ class Director:
 
     def _direct(self) -> None:
         call = self._call
-        plan = self.knowledge.given_plan() or self._probe(at_birth=True)
+        plan = self.knowledge.given_plan() or self._recalled() or self._probe(at_birth=True)
         while plan is not None and not call.desk.over:
             call.plans.append(plan)
             if self._only_plan:
@@ -72,6 +74,51 @@ class Director:
                 call.desk.abort()
                 return
             plan = self._watch_loop() if plan.backend == "serial" else self._follow(plan)
+
+    def _recalled(self) -> Plan | None:
+        """The plan that the function's last call leads to, or None to have it probed."""
+        call, knowledge = self._call, self.knowledge
+        learned = memory.recall(call.job.fn, call.source.first())
+        if learned is None or call.away or self._only_plan:
+            return None
+        travels = not learned.threads
+        while travels and not (call.desk.over or knowledge.may_judge()):
+            if call.finished.acquire(timeout=LOOK_MIN_S / 2):
+                return None
+        with call.caller.pause:
+            plan = knowledge.plan(learned.seen)
+        if plan.backend == "serial":
+            return None
+        self._learned = learned
+        return plan._replace(because=f"as in its last call, {plan.because}")
+
+    def _misremembered(self, plan: Plan) -> bool:
+        """Whether the items are not what the function's last call has shown."""
+        desk, learned = self._call.desk, self._learned
+        seen_s = desk.busy_s if plan.backend == "threads" else desk.far_s
+        if learned is None or desk.done < CHECKED_ITEMS or seen_s < CHECKED_S:
+            return False
+        share = desk.far_cpu_s / desk.far_s if desk.far_s else None
+        if learned.fits(desk.busy_s / desk.done, share):
+            return False
+        self._learned = None
+        memory.forget(self._call.job.fn, self._call.source.first())
+        return True
+
+    def _remember(self, plan: Plan, ramp: Width | None) -> None:
+        """Keeps what this call has shown of its function, if the next can check it."""
+        call, desk, seen = self._call, self._call.desk, plan.observation
+        if seen is None or desk.errors or not desk.done:
+            return
+        if ramp is None and plan.backend != "processes":
+            return
+        item_s = desk.busy_s / desk.done
+        more = item_s / max(seen.wall_s, 1e-9) if ramp is None else 1.0
+        threads = ramp.threads if ramp is not None else 0
+        seen = seen._replace(
+            items=desk.done, wall_s=item_s, cpu_s=seen.cpu_s * more, gil_s=seen.gil_s * more
+        )
+        memory.keep(call.job.fn, call.source.first(), memory.Learned(seen, threads))
 
     def _probe(self, *, at_birth: bool = False) -> Plan | None:
         """Watches the caller's thread until a plan can be made; None when the call is over."""
@@ -170,12 +217,18 @@ class Director:
                 desk.ahead = _ahead(desk.item_s, plan.workers)
             if ramp is not None:
                 ramp = self._grow(ramp, crew)
+            if self._misremembered(plan):
+                self._hand_over(crew, plan)
+                call.caller.retired = False
+                desk.tell()
+                return self._probe()
             if apart and crew.ready >= plan.workers:
                 call.caller.retired = True
             if self.knowledge.scouting and self._scouted():
                 following = self._scouts_plan()
                 if following.workers > 1 or following.backend != plan.backend:
                     return self._hand_over(crew, following)
+        self._remember(plan, ramp)
         return None
 
     def _step(self, crew: Crew) -> None:
@@ -195,7 +248,8 @@ class Director:
             return None
         unfinished = desk.unfinished()
         limit = most if unfinished is None else min(most, unfinished)
-        return first_width(unfinished, limit, desk.done, now_s())
+        learned = 0 if self._learned is None else self._learned.threads
+        return first_width(unfinished, limit, desk.done, now_s(), learned)
 
     def _grow(self, ramp: Width, crew: Crew) -> Width:
         desk = self._call.desk
@@ -213,7 +267,7 @@ class Director:
         """The plan that the items run in a process lead to."""
         desk = self._call.desk
         self.knowledge.scouting = False
-        item_s, cpu_s = desk.busy_s / desk.done, desk.cpu_s / desk.done
+        item_s, cpu_s = desk.busy_s / desk.done, desk.far_cpu_s / desk.done
         seen = Observation(desk.done, item_s, cpu_s, cpu_s, longest_s=desk.longest_s)
         plan = self.knowledge.plan(seen)
         # What a loop would do, the process goes on doing: no item runs in the calling thread.

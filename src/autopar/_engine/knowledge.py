@@ -65,6 +65,12 @@ class Knowledge:
         costs: Costs = WARM if backends.backend("processes").warm else COLD
         return planner.plan(self.seen, self.facts(), left, call.options, costs)
 
+    def may_judge(self) -> bool:
+        """Whether it can be told if a call changes its world: one has ended, or none could."""
+        call = self._call
+        nothing = call.snapshot is not None and call.snapshot.empty
+        return nothing or call.caller.sample is not None
+
     def shared_memory_plan(self, why_not: str, said: str) -> Plan:
         """The plan when processes have turned out to be out of the question."""
         self.travel = Travel(why_not=why_not)

@@ -117,7 +117,7 @@ class Source:
 
     def first(self) -> Any:
         """The first item, if it is there to be seen without reading; else None."""
-        return self._sequence[0] if self._sequence and not self.at else None
+        return self._sequence[0] if self._sequence else None
 
     def shown(self, index: int) -> str:
         """An item in few words, for a message; nothing when it is gone."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 CLAIM_S = 2e-6  # what drawing a chunk costs
 CHUNK_S = 2e-3  # a chunk is meant to run at most this long
-IDLE_S = 5.0  # a thread nobody needs ends
+IDLE_S = 30.0  # a thread nobody needs ends
 PARKED = 128  # threads kept at most
 
 

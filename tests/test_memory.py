@@ -1,0 +1,89 @@
+"""What is remembered of a function: used when it fits, forgotten when it does not."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+from typing import Any
+
+import pytest
+
+import work
+from autopar import Report, auto_map, observe
+from conftest import eventually
+
+
+def call(fn: Any, items: Any, **options: Any) -> tuple[list[Any], Report]:
+    with observe() as seen:
+        results = auto_map(fn, items, **options)
+    return results, seen.reports[0]
+
+
+def remembered(report: Report) -> bool:
+    return any("as in its last call" in plan.because for plan in report.plans)
+
+
+def test_the_second_call_of_a_function_that_waits_starts_from_the_first() -> None:
+    def wait(x: int) -> int:
+        time.sleep(0.01)
+        return x
+
+    assert not remembered(call(wait, range(100))[1])
+    results, report = call(wait, range(100))
+    assert results == list(range(100))
+    assert remembered(report)
+    assert report.backend == "threads"
+
+
+def test_a_function_is_judged_afresh_for_items_of_another_type() -> None:
+    def wait(x: object) -> object:
+        time.sleep(0.01)
+        return x
+
+    call(wait, range(100))
+    assert not remembered(call(wait, [str(x) for x in range(100)])[1])
+
+
+class Phase:
+    """A function whose nature can be changed without its code changing."""
+
+    def __init__(self) -> None:
+        self.computes = False
+
+    def __call__(self, x: int) -> int:
+        if self.computes:
+            work.spin(0.005)
+        else:
+            time.sleep(0.005)
+        return x
+
+
+@pytest.mark.parametrize("first", ["waits", "computes"])
+def test_what_stopped_being_true_is_forgotten_within_the_call(first: str) -> None:
+    phase = Phase()
+    phase.computes = first == "computes"
+    for _ in range(2):
+        assert call(phase, range(150))[0] == list(range(150))
+    phase.computes = not phase.computes
+    results, changed = call(phase, range(300))
+    assert results == list(range(300))
+    if remembered(changed):
+        assert len(changed.plans) > 1, str(changed)
+        assert "as in its last call" not in changed.because
+
+
+def test_functions_that_end_are_not_kept_alive() -> None:
+    space: dict[str, Any] = {}
+    source = "def f(x):\n    import time\n    time.sleep(0.01)\n    return x"
+    exec(compile(source, "<made>", "exec"), space)
+    fn = space.pop("f")
+    call(fn, range(60))
+    alive = weakref.ref(fn.__code__)
+    del fn
+
+    def is_gone() -> bool:
+        gc.collect()
+        return alive() is None
+
+    assert eventually(is_gone)
