@@ -194,3 +194,16 @@ def test_as_many_items_as_workers_may_wait_for_each_other(
 
     items = range(quick + workers)
     assert auto_map(meet, items, workers=workers, **options) == list(items)
+
+
+def test_threads_that_would_fight_for_the_gil_are_only_wanted_when_nothing_comes_back() -> None:
+    width = first_width(1000, 100, 0, 0.0)._replace(enough=40)
+    done, now_s = 0, 0.0
+    for _ in range(10):
+        done, now_s = done + width.threads, now_s + 0.005
+        width = next_width(width, done, 0.005, now_s)
+    assert width.threads == 40
+    for _ in range(10):
+        now_s += 1.01 * max(STALL_S, 0.01)
+        width = next_width(width, done, 0.005, now_s)
+    assert width.threads == 100

@@ -9,7 +9,11 @@ alone fails on heavy tails.
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
+
+from .._model import Observation
+from .costs import COLD
 
 FIRST = 32  # at once, when that many items are left
 POLITE = 100  # in flight at most unless `workers` says otherwise, as HTTP clients' pools have it
@@ -24,6 +28,7 @@ class Width(NamedTuple):
     """The state of the ramp.
 
     threads: threads wanted now; limit: never more than this.
+    enough: more than this are only wanted when nothing comes back: they would fight for the GIL.
     done: items finished when the round began; since_s: when it began.
     seen: items finished at the last look; seen_s: when that number last grew.
     rate, item_s: throughput and seconds an item took in the best round so far (0: none yet).
@@ -37,6 +42,7 @@ class Width(NamedTuple):
     rate: float = 0.0
     item_s: float = 0.0
     settled: bool = False
+    enough: int = sys.maxsize
     seen: int = 0
     seen_s: float = 0.0
 
@@ -47,6 +53,16 @@ def first_width(left: int | None, limit: int, done: int, now_s: float, learned: 
     few = few if left is None else min(left, few)
     threads = max(1, min(few, limit))
     return Width(threads, max(1, limit), done, now_s, seen=done, seen_s=now_s)
+
+
+def enough_threads(seen: Observation) -> int:
+    """Threads that keep the GIL busy: each holds it for G of the W seconds of its items.
+
+    Four times W / G, because the shares come from few items; never fewer than begin at once.
+    """
+    if not seen.items:
+        return sys.maxsize  # nobody knows yet how long an item is
+    return max(FIRST, int(4 * seen.wall_s / (seen.gil_s + COLD.gil_switch_s)))
 
 
 def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
@@ -65,10 +81,11 @@ def next_width(width: Width, done: int, item_s: float, now_s: float) -> Width:
     if width.rate and rate < GAIN * width.rate and item_s > SLOWER * width.item_s:
         fair = int(1.25 * width.rate * width.item_s) + 1  # Little's law: in flight = rate x time
         return fresh._replace(threads=max(1, min(fair, width.limit)), settled=True)
-    if width.threads >= width.limit:
+    if width.threads >= min(width.limit, width.enough):
         return fresh._replace(settled=True)
     best = max(rate, width.rate)
-    return _grown(fresh)._replace(rate=best, item_s=min(item_s, width.item_s or item_s))
+    grown = min(_grown(fresh).threads, max(width.threads, width.enough))
+    return fresh._replace(threads=grown, rate=best, item_s=min(item_s, width.item_s or item_s))
 
 
 def _round(width: Width) -> int:

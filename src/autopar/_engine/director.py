@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .. import backends
-from .._decide.width import POLITE, Width, first_width, next_width
+from .._decide.width import POLITE, Width, enough_threads, first_width, next_width
 from .._errors import TransportError
 from .._model import Kind, Observation, Plan
 from .._observe.watch import WAITS, Watch
@@ -113,12 +113,14 @@ class Director:
         if ramp is None and plan.backend != "processes":
             return
         item_s = desk.busy_s / desk.done
-        more = item_s / max(seen.wall_s, 1e-9) if ramp is None else 1.0
-        threads = ramp.threads if ramp is not None else 0
-        seen = seen._replace(
-            items=desk.done, wall_s=item_s, cpu_s=seen.cpu_s * more, gil_s=seen.gil_s * more
-        )
-        memory.keep(call.job.fn, call.source.first(), memory.Learned(seen, threads))
+        if ramp is None:  # the share of CPU is as it was seen, whatever the probe saw of the length
+            more = item_s / max(seen.wall_s, 1e-9)
+            seen = seen._replace(wall_s=item_s, cpu_s=seen.cpu_s * more, gil_s=seen.gil_s * more)
+        elif not seen.items:
+            seen = seen._replace(wall_s=item_s)
+        seen = seen._replace(items=desk.done)
+        learned = memory.Learned(seen, item_s, 0 if ramp is None else ramp.threads)
+        memory.keep(call.job.fn, call.source.first(), learned)
 
     def _probe(self, *, at_birth: bool = False) -> Plan | None:
         """Watches the caller's thread until a plan can be made; None when the call is over."""
@@ -249,7 +251,11 @@ class Director:
         unfinished = desk.unfinished()
         limit = most if unfinished is None else min(most, unfinished)
         learned = 0 if self._learned is None else self._learned.threads
-        return first_width(unfinished, limit, desk.done, now_s(), learned)
+        width = first_width(unfinished, limit, desk.done, now_s(), learned)
+        seen = plan.observation
+        if seen is None or not self.knowledge.facts().gil:
+            return width
+        return width._replace(enough=enough_threads(seen))
 
     def _grow(self, ramp: Width, crew: Crew) -> Width:
         desk = self._call.desk

@@ -19,19 +19,22 @@ SHARE_FITS = 0.3  # the share of CPU in it may differ by this much
 class Learned(NamedTuple):
     """What the last call of a function showed.
 
-    seen: the probe's observation, with the time an item took in the whole call.
+    seen: the probe's observation, its times per item those of the whole call where only that
+        showed them.
+    item_s: seconds an item took in the whole call, among all that ran beside it.
     threads: how many were at work at the end, where items wait.
     """
 
     seen: Observation
+    item_s: float
     threads: int
 
     def fits(self, item_s: float, cpu_share: float | None) -> bool:
         """Whether items that take `item_s`, with this share of CPU if known, are as learned."""
-        learned_s = max(self.seen.wall_s, 1e-9)
-        if not learned_s / FITS < item_s < learned_s * FITS:
+        if not self.item_s / FITS < item_s < self.item_s * FITS:
             return False
-        return cpu_share is None or abs(cpu_share - self.seen.cpu_s / learned_s) < SHARE_FITS
+        learned = self.seen.cpu_s / max(self.seen.wall_s, 1e-9)
+        return cpu_share is None or abs(cpu_share - learned) < SHARE_FITS
 
 
 _known: dict[tuple[int, type], tuple[weakref.ref[Any], Learned]] = {}
