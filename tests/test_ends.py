@@ -76,6 +76,33 @@ print("fine")
     assert run_script(script).stdout == "fine\n"
 
 
+def test_a_helper_killed_from_outside_costs_only_the_items_being_run() -> None:
+    script = f"""
+import os, signal, sys, threading, time
+sys.path.insert(0, {str(Path(work.__file__).parent)!r})
+import work
+from conftest import children, eventually, is_alive
+from autopar import auto_map, shutdown, WorkerCrashed
+below = []
+def shoot():
+    assert eventually(lambda: len(children()) == 3)
+    below.extend(children())
+    time.sleep(0.1)
+    os.kill(below[0], signal.SIGKILL)
+shooter = threading.Thread(target=shoot, daemon=True)
+shooter.start()
+got = auto_map(work.spin, [0.02] * 60, backend="processes", workers=2, errors="return")
+shooter.join()
+crashes = [value for value in got if isinstance(value, WorkerCrashed)]
+assert 1 <= len(crashes) <= 2, crashes
+assert got.count(0.02) == 60 - len(crashes)
+shutdown()
+assert eventually(lambda: not any(map(is_alive, below)))
+print("fine")
+"""
+    assert run_script(script).stdout == "fine\n"
+
+
 def run_script(
     script: str, folder: Path | None = None, *arguments: str, flags: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
@@ -294,3 +321,24 @@ def test_a_module_beside_the_script_is_found_by_workers(tmp_path: Path) -> None:
         cwd="/",
     )
     assert (done.stdout, done.stderr) == ("[0, 3, 6, 9]\n", "")
+
+
+@pytest.mark.parametrize("python", ["/there/is/no/python", "/bin/false", ""])
+def test_without_an_interpreter_to_start_workers_with_the_work_stays_here(python: str) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(work.__file__).parent)!r})
+import work
+from autopar import AutoparError, auto_map, observe
+sys.executable = {python!r}
+with observe() as seen:
+    assert auto_map(work.spin, [0.005] * 40) == [0.005] * 40
+    assert auto_map(work.spin, [0.005] * 10, "cpu") == [0.005] * 10
+    assert auto_map(work.reciprocal, [1, 2], errors="return") == [1, 0.5]
+assert "processes" not in [report.backend for report in seen.reports]
+try:
+    auto_map(work.spin, [0.005] * 4, backend="processes")
+except AutoparError as error:
+    print(type(error).__name__)
+"""
+    assert run_script(script).stdout in ("BackendUnavailable\n", "WorkerCrashed\n")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import backends
 from .._decide.width import POLITE, Width, enough_threads, first_width, next_width
-from .._errors import TransportError
+from .._errors import BackendUnavailable, TransportError
 from .._model import Kind, Observation, Plan
 from .._observe.watch import WAITS, Watch
 from . import budget, memory
@@ -67,8 +67,10 @@ class Director:
     def _direct(self) -> None:
         call = self._call
         plan = self.knowledge.given_plan() or self._recalled() or self._probe(at_birth=True)
-        while plan is not None and not call.desk.over:
+        while plan is not None:
             call.plans.append(plan)
+            if call.desk.over:
+                return
             if self._only_plan:
                 call.caller.retired = True
                 call.desk.abort()
@@ -169,7 +171,7 @@ class Director:
         ramp = self._ramp(plan)
         try:
             crew = self._open(plan, plan.workers if ramp is None else ramp.threads)
-        except TransportError as error:
+        except (TransportError, BackendUnavailable) as error:
             return self._refused(plan, error)
         try:
             return self._conduct(plan, crew, ramp)
@@ -313,7 +315,9 @@ def _waits(plan: Plan, kind: Kind) -> bool:
 
 def _is_own(error: BaseException, call: Call) -> bool:
     """Whether the error is the initializer's, which would fail anywhere."""
-    return call.job.initializer is not None and not isinstance(error, TransportError | ImportError)
+    return call.job.initializer is not None and not isinstance(
+        error, TransportError | BackendUnavailable | ImportError
+    )
 
 
 def _ahead(item_s: float, workers: int) -> int:

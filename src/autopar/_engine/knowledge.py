@@ -8,6 +8,7 @@ from .. import backends
 from .._decide import planner
 from .._decide.costs import COLD, WARM, Costs
 from .._decide.width import POLITE
+from .._errors import BackendUnavailable
 from .._model import Machine, Observation, Plan, Travel
 from .._observe import effects
 from .._observe.machine import machine
@@ -98,8 +99,12 @@ class Knowledge:
         if left is None or (item_s and left * item_s < EARLY_S):
             return
         facts = self.facts()
-        if facts.cpus > 1 and facts.processes_why_not is None:
+        if facts.cpus < 2 or facts.processes_why_not is not None:
+            return
+        try:
             backends.backend("processes").prepare(by_value=_by_value(call.job.fn))
+        except BackendUnavailable as error:
+            self._machine = facts._replace(processes_why_not=error.why)
 
     def _computing_plan(self, left: int | None) -> Plan:
         """The plan for items that the caller says compute."""

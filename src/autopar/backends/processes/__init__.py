@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..._errors import BackendUnavailable, TransportError, WorkerCrashed
@@ -49,14 +50,25 @@ class Processes:
 
     def prepare(self, *, by_value: bool = False) -> None:
         """Starts the helper, so that a crew opens sooner."""
-        helper = ROSTER.helper()
+        with self._started():
+            helper = ROSTER.helper()
         if by_value:
             helper.load("cloudpickle")
 
     def open(self, job: Job, desk: Desk, workers: int) -> ProcessCrew:
         """A crew of `workers`; raises `TransportError` when the job does not travel."""
         self.check()
-        return ProcessCrew(job, desk, workers)
+        with self._started():
+            return ProcessCrew(job, desk, workers)
+
+    @contextmanager
+    def _started(self) -> Iterator[None]:
+        """Turns the system's refusal to start the helper into our own."""
+        try:
+            yield
+        except (OSError, TypeError, ValueError) as error:
+            why = f"its helper could not be started with {sys.executable!r} ({error})"
+            raise BackendUnavailable(self.name, why, "Use backend='threads'.") from error
 
     def shutdown(self, *, wait: bool = True) -> None:
         """Ends the helper and the workers that no call is using."""
@@ -83,6 +95,7 @@ class ProcessCrew:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._bell, select.POLLIN)
         self._helper: Helper | None = None
+        self._news = -1  # the helper's descriptor
         desk.listen(self._ring)
         self._hire()
 
@@ -148,10 +161,10 @@ class ProcessCrew:
             return
         helper, remotes = ROSTER.borrow(missing)
         if helper is not self._helper:
-            if self._helper is not None:
-                self._poll.unregister(self._helper.fileno())
-            self._helper = helper
-            self._poll.register(helper.fileno(), select.POLLIN)
+            if self._news >= 0:  # of a helper that is gone; its number may be the new one's
+                self._poll.unregister(self._news)
+            self._helper, self._news = helper, helper.fileno()
+            self._poll.register(self._news, select.POLLIN)
         for remote in remotes:
             remote.ready = False
             remote.job = self._job

@@ -95,9 +95,12 @@ class Helper:
         self._pids: dict[int, int] = {}
         try:
             self.pid = _spawn(theirs.fileno())
+        except BaseException:
+            self._control.close()
+            raise
         finally:
             theirs.close()
-        self._control.send(pickle.dumps(_looks()))
+        self._order(pickle.dumps(_looks()))
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when there is news."""
@@ -147,6 +150,7 @@ class Helper:
     def _hear(self, data: bytes) -> None:
         if not data:
             self.gone = True
+            self._kill_orphans()
             return
         numbers = array.array("i")
         numbers.frombytes(data[1:])
@@ -155,6 +159,15 @@ class Helper:
         else:
             self._pids.pop(numbers[0], None)
             self.ended[numbers[0]] = numbers[1]
+
+    def _kill_orphans(self) -> None:
+        """Ends the workers of a helper that died before it could."""
+        for pid in self._pids.values():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it had ended before
+        self._pids.clear()
 
     def forget(self) -> None:
         """Lets go of the connection; the helper ends when nobody holds it any more."""
