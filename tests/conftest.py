@@ -9,8 +9,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 import autopar
+
+# How long an example takes says nothing on a busy machine. In CI the examples are always the same,
+# so that what it says of a change is about the change; every other run tries new ones.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=3000)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "here")
+)
 
 BACKENDS = ("serial", "threads", "processes")
 
