@@ -68,9 +68,8 @@ def test_what_stopped_being_true_is_forgotten_within_the_call(first: str) -> Non
     phase.computes = not phase.computes
     results, changed = call(phase, range(300))
     assert results == list(range(300))
-    if remembered(changed):
-        assert len(changed.plans) > 1, str(changed)
-        assert "as in its last call" not in changed.because
+    if remembered(changed):  # what the first calls showed under load may not have been kept
+        assert "as in its last call" not in changed.because, str(changed)
 
 
 def test_functions_that_end_are_not_kept_alive() -> None:

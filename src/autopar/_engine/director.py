@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from .. import backends
@@ -40,6 +41,7 @@ class Director:
         self._engaged = False  # a crew was opened: the caller must wait until it is let go
         self._left_alone = False
         self._learned: memory.Learned | None = None
+        self._from_cpu_s = 0.0
         self._share = budget.Share()
 
     # in the calling thread
@@ -91,16 +93,22 @@ class Director:
             plan = knowledge.plan(learned.seen)
         if plan.backend == "serial":
             return None
-        self._learned = learned
+        self._learned, self._from_cpu_s = learned, time.process_time()
         return plan._replace(because=f"as in its last call, {plan.because}")
 
     def _misremembered(self, plan: Plan) -> bool:
         """Whether the items are not what the function's last call has shown."""
         desk, learned = self._call.desk, self._learned
-        seen_s = desk.busy_s if plan.backend == "threads" else desk.far_s
+        shared = plan.backend == "threads"
+        seen_s = desk.busy_s if shared else desk.far_s
         if learned is None or desk.done < CHECKED_ITEMS or seen_s < CHECKED_S:
             return False
-        share = desk.far_cpu_s / desk.far_s if desk.far_s else None
+        if shared:
+            # Threads that fight for the GIL each look busy for no longer than one that has it
+            # alone; what all of them together take of the CPUs shows it.
+            share = (time.process_time() - self._from_cpu_s) / desk.done / learned.seen.wall_s
+        else:
+            share = desk.far_cpu_s / desk.far_s
         if learned.fits(desk.busy_s / desk.done, share):
             return False
         self._learned = None

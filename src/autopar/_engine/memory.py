@@ -29,12 +29,11 @@ class Learned(NamedTuple):
     item_s: float
     threads: int
 
-    def fits(self, item_s: float, cpu_share: float | None) -> bool:
-        """Whether items that take `item_s`, with this share of CPU if known, are as learned."""
+    def fits(self, item_s: float, cpu_share: float) -> bool:
+        """Whether items that take `item_s`, with this share of CPU in it, are as learned."""
         if not self.item_s / FITS < item_s < self.item_s * FITS:
             return False
-        learned = self.seen.cpu_s / max(self.seen.wall_s, 1e-9)
-        return cpu_share is None or abs(cpu_share - learned) < SHARE_FITS
+        return abs(cpu_share - self.seen.cpu_s / self.seen.wall_s) < SHARE_FITS
 
 
 _known: dict[tuple[int, type], tuple[weakref.ref[Any], Learned]] = {}
