@@ -53,7 +53,7 @@ class Phase:
 
     def __call__(self, x: int) -> int:
         if self.computes:
-            work.spin(0.005)
+            work.spin(0.003)
         else:
             time.sleep(0.005)
         return x
@@ -66,8 +66,8 @@ def test_what_stopped_being_true_is_forgotten_within_the_call(first: str) -> Non
     for _ in range(2):
         assert call(phase, range(150))[0] == list(range(150))
     phase.computes = not phase.computes
-    results, changed = call(phase, range(300))
-    assert results == list(range(300))
+    results, changed = call(phase, range(900))
+    assert results == list(range(900))
     if remembered(changed):  # what the first calls showed under load may not have been kept
         assert "as in its last call" not in changed.because, str(changed)
 
