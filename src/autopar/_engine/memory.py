@@ -30,8 +30,12 @@ class Learned(NamedTuple):
     threads: int
 
     def fits(self, item_s: float, cpu_share: float) -> bool:
-        """Whether items that take `item_s`, with this share of CPU in it, are as learned."""
-        if not self.item_s / FITS < item_s < self.item_s * FITS:
+        """Whether items that take `item_s`, with this share of CPU in it, are as learned.
+
+        For items that wait only the share counts: how long they do depends on how many wait
+        beside them, and the number of threads follows that by itself.
+        """
+        if not self.threads and not self.item_s / FITS < item_s < self.item_s * FITS:
             return False
         return abs(cpu_share - self.seen.cpu_s / self.seen.wall_s) < SHARE_FITS
 
