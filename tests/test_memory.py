@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import work
-from autopar import Report, auto_map, observe
+from autopar import Observation, Report, Travel, auto_map, observe
+from autopar._engine import memory
 from conftest import eventually
 
 
@@ -86,3 +87,19 @@ def test_functions_that_end_are_not_kept_alive() -> None:
         return alive() is None
 
     assert eventually(is_gone)
+
+
+@pytest.mark.parametrize("computes", [False, True])
+def test_a_false_memory_is_dropped_within_the_call(computes: bool) -> None:
+    phase = Phase()
+    phase.computes = computes
+    lasts_s, cpu_s = 0.005, 5e-5 if computes else 0.005
+    seen = Observation(items=10, wall_s=lasts_s, cpu_s=cpu_s, gil_s=cpu_s)
+    travel = Travel(pack_s=1e-5, payload_bytes=10)
+    memory.keep(
+        phase, 0, memory.Learned(seen._replace(travel=travel), lasts_s, 32 if computes else 0)
+    )
+    results, report = call(phase, range(600))
+    assert results == list(range(600))
+    assert "as in its last call" in report.plans[0].because
+    assert "as in its last call" not in report.because

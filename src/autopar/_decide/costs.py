@@ -1,7 +1,7 @@
 """What the means cost: the cost model's inputs, in seconds.
 
-The constants are medians measured on two virtual CPUs (2.5 GHz, Linux, CPython 3.11) by
-benchmarks/pool-like runs; a crew that has been started replaces its own by what it measured.
+The constants are medians measured on two virtual CPUs (2.5 GHz, Linux, CPython 3.11). They are not
+yet replaced by what this machine's own crews took to start.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ class Desk:
         self.source = source
         self.over = False
         self.limit = sys.maxsize  # no item from here on may start
-        self.cancelled = False
         self.refused: BaseException | None = None  # by a crew that cannot do the job
         self.aborted: BaseException | None = None  # what went wrong with the call as a whole
         self.errors: dict[int, BaseException] = {}
@@ -192,7 +191,6 @@ class Desk:
         """Ends the call at once, whatever is still being run."""
         with self._lock:
             self.aborted = self.aborted or error
-            self.cancelled = True
             self._stop_at(-1)
             self.over = True
             self._changed()
@@ -311,7 +309,7 @@ class Desk:
 
     def _check_over(self) -> None:
         drained = self.source.ended and not self.source.ready
-        if not self._held and not self._returned and (drained or self.cancelled):
+        if drained and not self._held and not self._returned:
             self.over = True
             self._changed()
 

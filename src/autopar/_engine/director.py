@@ -120,7 +120,7 @@ class Director:
         call, desk, seen = self._call, self._call.desk, plan.observation
         if seen is None or desk.errors or not desk.done:
             return
-        if ramp is None and plan.backend != "processes":
+        if (ramp is None and plan.backend != "processes") or seen.wall_s <= 0:
             return
         item_s = desk.busy_s / desk.done
         if ramp is None:  # the share of CPU is as it was seen, whatever the probe saw of the length

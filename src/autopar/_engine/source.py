@@ -35,6 +35,7 @@ class Source:
         self._block = 1
         self._closed = False
         self._lock = threading.Lock()
+        # A checker does not narrow by exact types, and a subclass may iterate in its own way.
         if type(items) in (list, tuple, range):
             self._sequence: Sequence[Any] | None = items  # type: ignore[assignment]
             self._size: int | None = None
@@ -138,6 +139,6 @@ class Source:
 
 def _length(items: Iterable[Any]) -> int | None:
     try:
-        return len(items)  # type: ignore[arg-type]
+        return len(items)  # type: ignore[arg-type]  # some iterables have a length, most do not
     except TypeError:
         return None

@@ -8,7 +8,7 @@ import os
 import sys
 
 
-class _Package(type(sys)):  # type: ignore[misc]
+class _Package(type(sys)):  # type: ignore[misc]  # ModuleType, without importing `types`
     """`autopar`, whose `__init__` has not run yet."""
 
     __path__: list[str]
