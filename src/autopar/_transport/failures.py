@@ -19,7 +19,7 @@ The remote traceback travels as text, and arrives as a note. concurrent.futures 
 
 from __future__ import annotations
 
-import pickle
+import _pickle as pickle
 import sys
 
 TYPE_CHECKING = False  # typing costs 5 ms to import, and each worker would pay
@@ -81,7 +81,7 @@ def freeze(exc: BaseException, dumps: Dumps | None = None) -> bytes:
     """
     walk = _Walk(exc)
     nodes = [_node(each, dumps) | links for each, links in zip(walk.order, walk.links, strict=True)]
-    return pickle.dumps(nodes, protocol=pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps(nodes, protocol=5)
 
 
 def thaw(data: bytes) -> BaseException:

@@ -29,6 +29,15 @@ def _is_module(package: _Package, name: str) -> bool:
     return os.path.exists(path + ".py") or os.path.isdir(path)
 
 
+def _add_builtins() -> None:
+    """Adds what user code may call and the module `site`, which was left out, would have added."""
+    import site  # imported so late, it does nothing by itself
+
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+
+
 def _main() -> None:
     root = __file__.rpartition("/_worker/")[0]
     package = _Package("autopar", "autopar in a worker process")
@@ -38,10 +47,12 @@ def _main() -> None:
     package._worker_process = True
     sys.modules["autopar"] = package
     sys.path.pop(0)  # this script's folder
+    if sys.flags.no_site:
+        _add_builtins()
     from autopar._worker.helper import main
 
     sys.modules["__main__"] = type(sys)("__main__")
-    main(3)
+    main(3, 4, bare=sys.argv[1:] == ["bare"])
 
 
 _main()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
+import time
 from collections.abc import Callable, Iterator, Sequence
 from operator import length_hint
 from typing import Any, NamedTuple
 
 from .._model import Job
+from .._retry import Retry, note_tries, wait_before
 
 
 class Traits(NamedTuple):
@@ -28,19 +29,41 @@ class Chunk:
 
     The rest of a chunk can be taken away while it is being worked on. Under the GIL, emptying a
     list's iterator is one step that no other thread interleaves with, so a chunk costs no more to
-    run than a list; without a GIL each item is claimed from one end, and the rest from the other.
+    run than a list; without a GIL each item is popped from a list, and a mark put at its end ends it.
 
     start: index of the first item. stolen: how many were taken from the end.
     seen: items that were waiting when somebody last looked.
+    wait_s: how long its item is to wait first, which has been tried before.
+    drawn_s: when it was drawn, that wait included, noted where its item has only so much time.
     """
 
-    __slots__ = ("count", "items", "seen", "start", "stolen", "todo")
+    __slots__ = (
+        "_claims",
+        "count",
+        "drawn_s",
+        "items",
+        "seen",
+        "start",
+        "stolen",
+        "todo",
+        "wait_s",
+    )
+
+    start: int
+    items: Sequence[Any]
+    count: int
+    stolen: int
+    seen: int
+    drawn_s: float
+    wait_s: float
 
     def __init__(self, start: int, items: Sequence[Any], *, one_step: bool) -> None:
         self.start, self.items, self.count = start, items, len(items)
-        self.todo: Iterator[Any] = iter(items) if one_step else Claims(items)
+        self._claims = None if one_step else Claims(items)
+        self.todo: Iterator[Any] = iter(items) if self._claims is None else self._claims.each()
         self.stolen = 0
         self.seen = -1
+        self.drawn_s = self.wait_s = 0.0
 
     @property
     def end(self) -> int:
@@ -50,54 +73,85 @@ class Chunk:
     @property
     def waiting(self) -> int:
         """Items that have not been started."""
-        return length_hint(self.todo)
+        return length_hint(self.todo) if self._claims is None else self._claims.waiting
 
     def take_rest(self) -> list[Any]:
         """The items that have not been started, which nobody will start now."""
-        return self.todo.take_rest() if isinstance(self.todo, Claims) else list(self.todo)
+        return list(self.todo) if self._claims is None else self._claims.take_rest()
 
 
 class Claims:
-    """An iterator over items that hands each out once, whatever threads ask, without a GIL."""
+    """Items that one thread runs, and whose rest another may take, without a GIL.
+
+    Relies on: a list's own lock, which makes each pop and each append one step.
+    """
 
     def __init__(self, items: Sequence[Any]) -> None:
-        self._items = deque(items)
+        self._left = [_END, *reversed(items)]
+        self._taken = False
 
-    def __iter__(self) -> Claims:
-        return self
+    def each(self) -> Iterator[Any]:
+        """The items in order, until there are none or the rest has been taken."""
+        pop = self._left.pop
+        while (item := pop()) is not _END:
+            yield item
 
-    def __next__(self) -> Any:
-        try:
-            return self._items.popleft()
-        except IndexError:
-            raise StopIteration from None
-
-    def __length_hint__(self) -> int:
-        return len(self._items)
+    @property
+    def waiting(self) -> int:
+        """Items that have not been handed out."""
+        return 0 if self._taken else max(0, len(self._left) - 1)
 
     def take_rest(self) -> list[Any]:
-        """What is left, taken from the far end, so that what others claim stays in one piece."""
-        rest: deque[Any] = deque()
-        while True:
-            try:
-                rest.appendleft(self._items.pop())
-            except IndexError:
-                return list(rest)
+        """The items that have not been handed out; called by one thread at a time."""
+        if self._taken:
+            return []
+        self._taken = True
+        self._left.append(_END)  # from here on nothing is handed out any more
+        return [item for item in reversed(self._left.copy()) if item is not _END]
+
+
+_END = object()  # where items end
 
 
 def runner(job: Job) -> Callable[[Any], Any]:
-    """The function workers of this process call: `fn`, or one that returns its exceptions."""
-    if not job.keep_errors:
-        return job.fn
-    fn = job.fn
+    """What workers of this process call for an item.
 
-    def guarded(item: Any) -> Any:
+    Where items are given out one by one the desk sees to further tries, and to waits before them.
+    """
+    return job.fn if job.singly else thorough(job)
+
+
+def thorough(job: Job) -> Callable[[Any], Any]:
+    """`fn`, tried as often as it may be, or a function that returns its exceptions."""
+    fn = _persisting(job.fn, job.retries) if job.retries.times else job.fn
+    return _keeping(fn) if job.keep_errors else fn
+
+
+def _persisting(fn: Callable[[Any], Any], retry: Retry) -> Callable[[Any], Any]:
+    def persisting(item: Any) -> Any:
+        tries = 0
+        while True:
+            try:
+                return fn(item)
+            except Exception as error:
+                tries += 1
+                wait_s = wait_before(retry, tries, error)
+                if wait_s is None:
+                    note_tries(error, tries)
+                    raise
+            time.sleep(wait_s)
+
+    return persisting
+
+
+def _keeping(fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def keeping(item: Any) -> Any:
         try:
             return fn(item)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return Failure(error)
 
-    return guarded
+    return keeping
 
 
 class Failure:
@@ -106,4 +160,4 @@ class Failure:
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
-        self.error = error
+        self.error: BaseException = error

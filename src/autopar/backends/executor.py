@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from typing import TYPE_CHECKING, Any
 
 from .._model import Job
-from .chunk import Traits, runner
+from .chunk import Failure, Traits, thorough
 
 if TYPE_CHECKING:
     from .protocol import Desk
@@ -24,10 +24,10 @@ CHUNK_S = 50e-3
 class Executors:
     """The backend of one executor that the caller brought; the caller also ends it."""
 
-    traits = Traits(shares_memory=False, escapes_gil=True, kills_items=False)
+    traits: Traits = Traits(shares_memory=False, escapes_gil=True, kills_items=False)
 
     def __init__(self, executor: Executor) -> None:
-        self.name = type(executor).__name__
+        self.name: str = type(executor).__name__
         self._executor = executor
 
     def check(self) -> None:
@@ -54,6 +54,10 @@ class ExecutorCrew:
         """Workers the executor is believed to have."""
         return self._workers
 
+    hired = 0  # the executor is the caller's
+    load_s: float = 0.0
+    memory_bytes: tuple[int, int] = (0, 0)  # and so is its memory
+
     @property
     def busy(self) -> bool:
         """Some chunk has not come back."""
@@ -78,6 +82,9 @@ class ExecutorCrew:
     def resize(self, workers: int) -> None:
         """Believes in this many workers."""
         self._workers = workers
+
+    def replace(self, lost: int) -> None:
+        """The executor sees to its workers itself."""
 
     def retire(self) -> None:
         """Submits no more, and cancels what has not begun."""
@@ -130,13 +137,14 @@ class ExecutorCrew:
 
 def run_chunk(job: Job, items: list[Any]) -> tuple[list[Any], BaseException | None, float]:
     """Results of the items before the first that failed, its exception, and the seconds taken."""
-    run: Callable[[Any], Any] = runner(job)
+    run: Callable[[Any], Any] = thorough(job)
     values: list[Any] = []
     began_s = time.perf_counter()
     error: BaseException | None = None
     for item in items:
         try:
-            values.append(run(item))
+            value = run(item)
+            values.append(None if job.silent and type(value) is not Failure else value)
         except Exception as failure:
             error = failure
             break

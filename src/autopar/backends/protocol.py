@@ -44,19 +44,41 @@ class Desk(Protocol):
         """Results of consecutive items, and how long they took together."""
         ...
 
-    def finish(self, chunk: Chunk, values: list[Any], wall_s: float) -> None:
-        """All results of a chunk that was run through `todo`."""
+    def finish(
+        self, chunk: Chunk, values: list[Any], wall_s: float, cpu_s: float | None = None
+    ) -> bool:
+        """All results of a chunk that was run through `todo`; False when it had been given up."""
         ...
 
-    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> None:
+    def rest(self, chunk: Chunk, unwanted: Callable[[], bool]) -> None:
+        """Returns when a chunk's item may be tried again, or nothing is left in the chunk.
+
+        unwanted: whether who rests is to rest no more; whoever makes it so calls `tell`.
+        """
+        ...
+
+    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> bool:
         """The item of `chunk` that `todo` yielded last raised; the rest is given back.
 
         start: the first item whose result is lost with it.
+        False when the chunk had been given up.
         """
         ...
 
     def fail(self, index: int, error: BaseException) -> None:
-        """One item failed."""
+        """One item failed, and has no try left."""
+        ...
+
+    def lose(self, index: int, item: Any, error: Exception, tries: int) -> None:
+        """One item failed after so many tries; it gets another if it may."""
+        ...
+
+    def postpone(self, index: int, item: Any, tries: int) -> None:
+        """One item, which has had so many tries, is to have another one, alone."""
+        ...
+
+    def tries(self, index: int) -> int:
+        """How many tries an item has had."""
         ...
 
     def give_back(self, start: int, items: Sequence[Any]) -> None:
@@ -75,6 +97,19 @@ class Desk(Protocol):
         """Returns when something happened that the engine may want to know, or later."""
         ...
 
+    def give_way(self) -> None:
+        """Let the engine's thread in if it is late; to be called between two chunks."""
+        ...
+
+    @property
+    def drained(self) -> bool:
+        """Nothing is there to be drawn, nor will be, unless somebody gives something back."""
+        ...
+
+    def pass_on(self) -> None:
+        """Have another worker look who waits; called by one that ends."""
+        ...
+
     def tell(self) -> None:
         """Have everyone who waits look again."""
         ...
@@ -88,6 +123,9 @@ class Desk(Protocol):
         """Mean seconds an item took lately; 0 when none has finished."""
         ...
 
+    moved_s: float
+    """Seconds spent here on packing, sending and loading."""
+
 
 class CallerDesk(Protocol):
     """What the caller's thread needs of the desk beside what every crew does."""
@@ -95,9 +133,12 @@ class CallerDesk(Protocol):
     @property
     def item_s(self) -> float: ...
     def draw_count(self, count: int) -> Chunk | None: ...
+    def rest(self, chunk: Chunk, unwanted: Callable[[], bool]) -> None: ...
+    def give_way(self) -> None: ...
     def follow(self, chunk: Chunk, wall_s: float, count: int) -> Chunk | None: ...
     def settle_followed(self, start: int, values: list[Any]) -> None: ...
-    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> None: ...
+    def finish(self, chunk: Chunk, values: list[Any], wall_s: float) -> bool: ...
+    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> bool: ...
 
 
 class Crew(Protocol):
@@ -109,8 +150,23 @@ class Crew(Protocol):
         ...
 
     @property
+    def hired(self) -> int:
+        """Workers that no other call can have."""
+        ...
+
+    @property
     def busy(self) -> bool:
         """Some worker holds items."""
+        ...
+
+    @property
+    def load_s(self) -> float:
+        """Seconds that the job took to load in a worker with memory of its own; or zero."""
+        ...
+
+    @property
+    def memory_bytes(self) -> tuple[int, int]:
+        """What workers with memory of their own hold together, and the most of one; or zeros."""
         ...
 
     def wait(self, timeout_s: float) -> None:
@@ -123,6 +179,10 @@ class Crew(Protocol):
 
     def resize(self, workers: int) -> None:
         """Have this many workers, as soon as the ones too many finish what they run."""
+        ...
+
+    def replace(self, lost: int) -> None:
+        """Do without so many workers whose items were given up; start others in their stead."""
         ...
 
     def retire(self) -> None:
@@ -147,4 +207,6 @@ class Backend(Protocol):
         """Raises `BackendUnavailable` where this backend cannot run."""
         ...
 
-    def open(self, job: Job, desk: Desk, workers: int) -> Crew: ...
+    def open(self, job: Job, desk: Desk, workers: int, native: int) -> Crew:
+        """A crew of `workers`; each may use `native` threads of BLAS and the like, 0 for any."""
+        ...

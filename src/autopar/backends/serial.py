@@ -29,11 +29,15 @@ class Sample(NamedTuple):
     result: Any
 
 
+class GivenUp(BaseException):
+    """The item a thread was running was given up, and the thread with it."""
+
+
 class Serial:
     """The backend of one worker: the caller."""
 
     name = "serial"
-    traits = Traits(shares_memory=True, escapes_gil=False, kills_items=False)
+    traits: Traits = Traits(shares_memory=True, escapes_gil=False, kills_items=False)
 
     def check(self) -> None:
         """The caller's thread is always there."""
@@ -48,20 +52,22 @@ class Caller:
 
     sample: the first item and its result, once there is one.
     items: how many it has finished.
+    pause: held by the engine's thread when it needs the interpreter.
+    read: is told how many items it will draw next.
     first_s: how long the first item took; it is often an outlier (imports, caches).
     """
 
     def __init__(self, job: Job, desk: CallerDesk, read: Callable[[int], None]) -> None:
         self.sample: Sample | None = None
-        self.first_s = 0.0
-        self.items = 0
+        self.first_s: float = 0.0
+        self.items: int = 0
         self.retired = False
-        self.pause = threading.Lock()  # held by the engine's thread when it needs the interpreter
+        self.pause: threading.Lock = threading.Lock()
         self._job = job
-        self._fresh = True
+        self._thread: int | None = None  # where items were run last
         self._run = runner(job)
         self._desk = desk
-        self._read = read
+        self.read = read
         self._count = 1
         self._chunk: Chunk | None = None
 
@@ -73,6 +79,10 @@ class Caller:
         """
         self._begin()
         self._chunk = self._draw()
+        if self._job.singly:
+            self._work_singly()
+        elif self._job.silent:
+            self._work_silently()
         while self._chunk is not None:
             start = self._chunk.start
             try:
@@ -85,9 +95,55 @@ class Caller:
                 return
             self._desk.settle_followed(start, values)
 
+    def _work_singly(self) -> None:
+        """Settles item by item, so that one that is given up or tried again takes none along.
+
+        Raises `GivenUp` once its own was given up for being late: another thread runs the rest.
+        """
+        while (chunk := self._chunk) is not None:
+            if chunk.wait_s:
+                self._desk.rest(chunk, lambda: self.retired)
+            began_s = time.perf_counter()
+            try:
+                values = [self._run(item) for item in chunk.todo]
+            except BaseException as error:
+                if not self._desk.abandon(chunk.start, chunk, error):
+                    raise GivenUp from None
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                took_s = time.perf_counter() - began_s
+                if not self._desk.finish(chunk, values, took_s):
+                    raise GivenUp
+                self.items += 1
+                self.first_s = self.first_s or took_s
+                self.sample = self.sample or Sample(
+                    chunk.items[0], None if self._job.silent else values[0]
+                )
+            self._chunk = self._draw()
+
+    def _work_silently(self) -> None:
+        """Settles chunk by chunk, so that results do not gather that nobody wants."""
+        while (chunk := self._chunk) is not None:
+            try:
+                for run, todo in self._chunks():
+                    chunk = self._chunk or chunk  # the one whose items these are
+                    self._desk.settle_followed(chunk.start, [run(item) for item in todo])
+            except BaseException as error:
+                self._chunk = None
+                self._desk.abandon(chunk.start, chunk, error)
+                if not isinstance(error, Exception):
+                    raise
+
+    @property
+    def chunk(self) -> Chunk | None:
+        """What is being run."""
+        return self._chunk
+
     def _begin(self) -> None:
-        """Runs the initializer before the first item, as every worker does."""
-        job, fresh, self._fresh = self._job, self._fresh, False
+        """Runs the initializer before a thread's first item, as every worker does."""
+        job, thread = self._job, threading.get_ident()
+        fresh, self._thread = thread != self._thread, thread
         if fresh and not self.retired and job.initializer is not None:
             job.initializer(*job.initargs)
 
@@ -99,7 +155,7 @@ class Caller:
             yield (self._run if self.sample else self._run_first), chunk.todo
             took_s = time.perf_counter() - began
             self.items += chunk.count - chunk.stolen
-            self._grow(took_s)
+            self._grow(chunk.count, took_s)
             following = self._follow(chunk, took_s)
             self._chunk = following
             if following is None or following.start != chunk.end:
@@ -110,27 +166,29 @@ class Caller:
         if self.pause.locked():
             with self.pause:
                 pass
+        self._desk.give_way()
         if self.retired:
             return self._desk.follow(chunk, took_s, 0)
-        self._read(self._count)
+        self.read(self._count)
         following = self._desk.follow(chunk, took_s, self._count)
         return self._draw() if following is None and chunk.stolen else following
 
     def _draw(self) -> Chunk | None:
         if self.retired:
             return None
-        self._read(self._count)
+        self.read(self._count)
         return self._desk.draw_count(self._count)
 
-    def _grow(self, took_s: float) -> None:
+    def _grow(self, count: int, took_s: float) -> None:
         if self._count == 1 and not self.first_s:
             self.first_s = took_s
         elif took_s < AIR_S / 2:
-            self._count *= GROWTH
+            if count >= self._count:  # else there were no more to be had
+                self._count *= GROWTH
         elif took_s > 2 * AIR_S:
             self._count = max(1, int(self._count * AIR_S / took_s))
 
     def _run_first(self, item: Any) -> Any:
         result = self._run(item)
-        self.sample = Sample(item, result)
+        self.sample = Sample(item, None if self._job.silent else result)
         return result
