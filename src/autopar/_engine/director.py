@@ -1,31 +1,59 @@
-"""The director of a call: watches the first items, conducts a crew, changes course."""
+"""The director of a call: watches the first items, decides, and has the plan followed."""
 
 from __future__ import annotations
 
+import _thread
 import threading
-import time
-from typing import TYPE_CHECKING, Any
+from contextvars import Context
+from typing import TYPE_CHECKING, NamedTuple
 
-from .. import backends
-from .._decide.width import POLITE, Width, enough_threads, first_width, next_width
-from .._errors import BackendUnavailable, TransportError
-from .._model import Kind, Observation, Plan
-from .._observe.watch import WAITS, Watch
-from . import budget, memory
-from .desk import SLOW_CALL_S, now_s
+from .._births import births
+from .._model import Observation, Plan
+from .._observe.watch import Watch
+from .conductor import TICK_S, Conductor
+from .desk import SIGNALS_S, now_s
+from .grounds import Grounds
 from .knowledge import Knowledge
+from .turns import quick_turns
 
 if TYPE_CHECKING:
-    from ..backends.protocol import Crew
     from .call import Call
 
 LOOK_AGAIN = 0.25  # a loop that goes on is looked at again after this share of its time so far
 LOOK_MIN_S, LOOK_MAX_S = 2e-3, 0.25
-TICK_S = 20e-3
-RAMP_TICK_S = 2e-3
-AHEAD_S = 50e-3  # an iterator is read this far ahead of each worker
-CHECKED_ITEMS, CHECKED_S = 4, 10e-3  # enough to see whether the last call's account still fits
-SCOUTED_ITEMS, SCOUTED_S = 2, 2e-3  # enough to judge items by, run in a process of their own
+IMPORT_S = 0.25  # imports in the first item that take longer are taken for a part of it
+BRIEF_S = 20e-6  # what takes less is not worth another thread, unless it waits
+ALIKE = 2  # items that take up to so many times as long are alike...
+ALIKE_SHARE = 0.25  # ...if their shares of a CPU differ by less
+
+
+class Glance(NamedTuple):
+    """What the calling thread has done: by when, items, seconds that they took, CPU seconds."""
+
+    at_s: float
+    done: int
+    busy_s: float
+    cpu_s: float
+
+    def since(self, earlier: Glance) -> Glance:
+        """What it has done after an earlier one."""
+        return Glance(
+            self.at_s - earlier.at_s,
+            self.done - earlier.done,
+            self.busy_s - earlier.busy_s,
+            self.cpu_s - earlier.cpu_s,
+        )
+
+    def is_like(self, seen: Observation) -> bool:
+        """Whether items take as long as they did, and as much of a CPU.
+
+        Of brief ones only: longer ones may have come to leave the GIL alone, which is not seen here.
+        """
+        if self.done <= 0 or self.at_s <= 0 or not 0 < seen.wall_s < BRIEF_S:
+            return False
+        pace = self.busy_s / self.done / seen.wall_s
+        share = self.cpu_s / self.at_s - seen.cpu_s / seen.wall_s
+        return 1 / ALIKE < pace < ALIKE and abs(share) < ALIKE_SHARE
 
 
 class Director:
@@ -40,31 +68,44 @@ class Director:
         self._state = threading.Lock()
         self._engaged = False  # a crew was opened: the caller must wait until it is let go
         self._left_alone = False
-        self._learned: memory.Learned | None = None
-        self._from_cpu_s = 0.0
-        self._share = budget.Share()
+        self._grounds = Grounds(call)
+        self._conductor = Conductor(call, self.knowledge, self._grounds)
 
     # in the calling thread
 
+    def start(self, context: Context) -> None:
+        """Begins to conduct. Raises: RuntimeError when there can be no more threads."""
+        births.expect(self)
+        try:
+            _thread.start_new_thread(context.run, (self.run,))
+        except RuntimeError:
+            births.note(self)
+            raise
+
     def wait(self) -> None:
         """Returns when no crew is open."""
+        if births.ending:
+            births.wait()
         with self._state:
             self._left_alone = True
             engaged = self._engaged
-        if engaged:
-            self._ended.acquire()
+        while engaged and not self._ended.acquire(timeout=SIGNALS_S):
+            pass
 
     # in the director's thread
 
     def run(self) -> None:
         """The thread's whole life."""
+        births.note(self)
+        self._call.desk.courtesy.be_back()
         try:
             self._direct()
         except BaseException as error:
             self._call.desk.abort(error)
         finally:
-            self._share.give_back()
+            self._conductor.end()
             self._ended.release()
+            self._call.rouse()
 
     def _direct(self) -> None:
         call = self._call
@@ -77,92 +118,97 @@ class Director:
                 call.caller.retired = True
                 call.desk.abort()
                 return
-            plan = self._watch_loop() if plan.backend == "serial" else self._follow(plan)
+            following = self._watch_loop() if plan.backend == "serial" else self._follow(plan)
+            if following is not None and following.backend == plan.backend:
+                self._grounds.confirm()
+            plan = following
 
     def _recalled(self) -> Plan | None:
         """The plan that the function's last call leads to, or None to have it probed."""
         call, knowledge = self._call, self.knowledge
-        learned = memory.recall(call.job.fn, call.source.first())
+        learned = self._grounds.known()
         if learned is None or call.away or self._only_plan:
             return None
-        travels = not learned.threads
-        while travels and not (call.desk.over or knowledge.may_judge()):
-            if call.finished.acquire(timeout=LOOK_MIN_S / 2):
+        while learned.apart and not (call.desk.over or knowledge.may_judge()):
+            if self._waited(LOOK_MIN_S / 2):
                 return None
-        with call.caller.pause:
+        with quick_turns, call.caller.pause:
             plan = knowledge.plan(learned.seen)
         if plan.backend == "serial":
             return None
-        self._learned, self._from_cpu_s = learned, time.process_time()
+        self._grounds.rest_on(learned)
         return plan._replace(because=f"as in its last call, {plan.because}")
 
-    def _misremembered(self, plan: Plan) -> bool:
-        """Whether the items are not what the function's last call has shown."""
-        desk, learned = self._call.desk, self._learned
-        shared = plan.backend == "threads"
-        seen_s = desk.busy_s if shared else desk.far_s
-        if learned is None or desk.done < CHECKED_ITEMS or seen_s < CHECKED_S:
-            return False
-        if shared:
-            # Threads that fight for the GIL each look busy for no longer than one that has it
-            # alone; what all of them together take of the CPUs shows it.
-            share = (time.process_time() - self._from_cpu_s) / desk.done / learned.seen.wall_s
-        else:
-            share = desk.far_cpu_s / desk.far_s
-        if learned.fits(desk.busy_s / desk.done, share):
-            return False
-        self._learned = None
-        memory.forget(self._call.job.fn, self._call.source.first())
-        return True
+    def _probe(self, *, at_birth: bool = False, afresh: bool = False) -> Plan | None:
+        """Watches the caller's thread until a plan can be made; None when the call is over.
 
-    def _remember(self, plan: Plan, ramp: Width | None) -> None:
-        """Keeps what this call has shown of its function, if the next can check it."""
-        call, desk, seen = self._call, self._call.desk, plan.observation
-        if seen is None or desk.errors or not desk.done:
-            return
-        if (ramp is None and plan.backend != "processes") or seen.wall_s <= 0:
-            return
-        item_s = desk.busy_s / desk.done
-        if ramp is None:  # the share of CPU is as it was seen, whatever the probe saw of the length
-            more = item_s / max(seen.wall_s, 1e-9)
-            seen = seen._replace(wall_s=item_s, cpu_s=seen.cpu_s * more, gil_s=seen.gil_s * more)
-        elif not seen.items:
-            seen = seen._replace(wall_s=item_s)
-        seen = seen._replace(items=desk.done)
-        learned = memory.Learned(seen, item_s, 0 if ramp is None else ramp.threads)
-        memory.keep(call.job.fn, call.source.first(), learned)
-
-    def _probe(self, *, at_birth: bool = False) -> Plan | None:
-        """Watches the caller's thread until a plan can be made; None when the call is over."""
+        at_birth: the director has just begun to live. afresh: others have run items meanwhile, so
+        the caller's thread is at an item of its own only from now on.
+        """
         call = self._call
         assert call.subject is not None
-        watch = Watch(call.subject, call.progress(), call.began_s)
+        watch = (
+            self._fresh_watch() if afresh else Watch(call.subject, call.progress(), call.began_s)
+        )
         try:
             if at_birth:
                 watch.knocked_at_birth(call.began_s)
+            prepared = at_imports = False
             while not call.desk.over:
-                if watch.timed_out == 1:
-                    with call.caller.pause:  # see `_step`
+                if call.give_up_late().own:
+                    watch.close()
+                    watch = self._fresh_watch()
+                if watch.timed_out and not prepared:
+                    prepared = True
+                    with quick_turns, call.caller.pause:  # see `_step`
                         self.knowledge.prepare()
-                if watch.knock(call.finished):
+                    watch.begin_again()  # the thread may have rested meanwhile
+                call.desk.courtesy.leave()
+                over = watch.knock(call.finished)
+                call.desk.courtesy.be_back()
+                if over:
                     return None
-                if watch.clear():
-                    with call.caller.pause:
+                was_at_imports, at_imports = at_imports, self._is_at_imports()
+                if was_at_imports and not at_imports:
+                    watch.close()
+                    watch = self._fresh_watch()
+                elif watch.clear() and not at_imports:
+                    with quick_turns, call.caller.pause:
                         return self.knowledge.plan(watch.observation(call.progress()))
         finally:
             with call.caller.pause:
                 watch.close()
         return None
 
+    def _is_at_imports(self) -> bool:
+        """Whether what is seen is an import in the first item, which says nothing of the others.
+
+        One that goes on for long is not waited for: workers may have to do the same.
+        """
+        call = self._call
+        assert call.subject is not None
+        if call.progress().items or now_s() - call.began_s > IMPORT_S:
+            return False
+        return call.subject.imports()
+
+    def _fresh_watch(self) -> Watch:
+        """A watch of a thread that has run nothing of what was done so far."""
+        subject, progress = self._call.subject, self._call.progress()
+        assert subject is not None
+        return Watch(subject, progress, now_s() - progress.busy_s)
+
     def _watch_loop(self) -> Plan | None:
         """Lets the caller's thread go on alone, and looks again after a while."""
         call = self._call
         elapsed_s = now_s() - call.began_s
+        timed = call.job.timeout_s is not None
         pause_s = min(max(elapsed_s * LOOK_AGAIN, LOOK_MIN_S), LOOK_MAX_S)
+        glance = self._glance()
         while not call.desk.over:
-            if call.finished.acquire(timeout=pause_s):
+            if self._waited(min(pause_s, TICK_S) if timed else pause_s):
                 return None
-            plan = self._probe()
+            was, glance = glance, self._glance()
+            plan = self._planned_as_before(glance.since(was)) or self._probe(afresh=self._engaged)
             if plan is None or plan.backend != "serial":
                 return plan
             if plan.predicted_s["serial"] > call.plans[-1].predicted_s["serial"]:
@@ -170,166 +216,39 @@ class Director:
             pause_s = min(pause_s * 2, LOOK_MAX_S)
         return None
 
+    def _glance(self) -> Glance:
+        """How far the calling thread has come; to ask takes no turn at the GIL from it."""
+        call = self._call
+        assert call.subject is not None
+        return Glance(now_s(), call.desk.done, call.desk.busy_s, call.subject.cpu_s())
+
+    def _planned_as_before(self, stretch: Glance) -> Plan | None:
+        """The plan for what is left now, if items go on as they were seen: then nothing has to be
+        watched, and the calling thread goes on alone. Else None.
+        """
+        seen, call = self.knowledge.seen, self._call
+        if seen is None or self._engaged or call.away or call.job.timeout_s is not None:
+            return None
+        if not stretch.is_like(seen):
+            return None
+        with quick_turns, call.caller.pause:
+            plan = self.knowledge.plan(seen)
+        return plan if plan.backend == "serial" else None
+
+    def _waited(self, seconds: float) -> bool:
+        """Waits for so long, or until the call is over; whether it is."""
+        courtesy = self._call.desk.courtesy
+        courtesy.leave(seconds)
+        try:
+            return self._call.finished.acquire(timeout=seconds)
+        finally:
+            courtesy.be_back()
+
     def _follow(self, plan: Plan) -> Plan | None:
-        """Opens the plan's crew and conducts it; the next plan, or None at the end."""
+        """Has a plan with a crew followed; the next plan, or None at the end."""
         with self._state:
             if self._left_alone and self._call.desk.over:
                 return None
             self._engaged = True
-        ramp = self._ramp(plan)
-        try:
-            crew = self._open(plan, plan.workers if ramp is None else ramp.threads)
-        except (TransportError, BackendUnavailable) as error:
-            return self._refused(plan, error)
-        try:
-            return self._conduct(plan, crew, ramp)
-        finally:
-            crew.close(kill=self._call.desk.aborted is not None)
-
-    def _open(self, plan: Plan, workers: int) -> Crew:
-        """The plan's crew, with the caller's thread as one of its workers where it can be."""
-        call = self._call
-        call.desk.ahead = _ahead(call.desk.item_s, workers)
-        if call.executor is not None:
-            from ..backends.executor import Executors
-
-            crew: Crew = Executors(call.executor).open(call.job, call.desk, workers)
-            return crew
-        means: Any = backends.backend(plan.backend)
-        if means.traits.shares_memory:
-            if call.works and not call.source.cut and workers > 1:
-                call.caller.retired = True  # it has the iterator to read
-            workers = max(1, workers - self._caller_helps())
-        self._share.take(workers if means.traits.escapes_gil else 0)
-        with call.caller.pause:
-            opened: Crew = means.open(call.job, call.desk, workers)
-        return opened
-
-    def _caller_helps(self) -> int:
-        """1 where the caller's thread, or the one in its stead, runs items too."""
-        call = self._call
-        return int((call.works or call.away) and not call.caller.retired)
-
-    def _conduct(self, plan: Plan, crew: Crew, ramp: Width | None) -> Plan | None:
-        """Drives the crew until the call is over or the course changes."""
-        call, desk = self._call, self._call.desk
-        apart = plan.backend not in ("serial", "threads")
-        look_s = now_s() + SLOW_CALL_S
-        while not desk.over:
-            self._step(crew)
-            if desk.refused is not None:
-                error, desk.refused = desk.refused, None
-                return self._refused(plan, error, crew)
-            if desk.over:
-                break
-            crew.wait(RAMP_TICK_S if ramp is not None else TICK_S)
-            if now_s() >= look_s:
-                look_s = now_s() + SLOW_CALL_S
-                desk.unstick()
-                desk.ahead = _ahead(desk.item_s, plan.workers)
-            if ramp is not None:
-                ramp = self._grow(ramp, crew)
-            if self._misremembered(plan):
-                self._hand_over(crew, plan)
-                call.caller.retired = False
-                desk.tell()
-                return self._probe()
-            if apart and crew.ready >= plan.workers:
-                call.caller.retired = True
-            if self.knowledge.scouting and self._scouted():
-                following = self._scouts_plan()
-                if following.workers > 1 or following.backend != plan.backend:
-                    return self._hand_over(crew, following)
-        self._remember(plan, ramp)
-        return None
-
-    def _step(self, crew: Crew) -> None:
-        """One step of the crew.
-
-        The caller's thread rests meanwhile if it comes to the end of a chunk: every system call
-        lets go of the GIL, and a thread that computes takes 5 ms to give it back.
-        """
-        with self._call.caller.pause:
-            crew.step()
-
-    def _ramp(self, plan: Plan) -> Width | None:
-        """For items that wait: the number of threads grows while that helps."""
-        desk, options = self._call.desk, self._call.options
-        most = options.workers or POLITE
-        if plan.backend != "threads" or most < 2 or not _waits(plan, options.kind):
-            return None
-        unfinished = desk.unfinished()
-        limit = most if unfinished is None else min(most, unfinished)
-        learned = 0 if self._learned is None else self._learned.threads
-        width = first_width(unfinished, limit, desk.done, now_s(), learned)
-        seen = plan.observation
-        if seen is None or not self.knowledge.facts().gil:
-            return width
-        return width._replace(enough=enough_threads(seen))
-
-    def _grow(self, ramp: Width, crew: Crew) -> Width:
-        desk = self._call.desk
-        grown = next_width(ramp, desk.done, desk.item_s, now_s())
-        if grown.threads != ramp.threads:
-            crew.resize(max(1, grown.threads - self._caller_helps()))
-        return grown
-
-    def _scouted(self) -> bool:
-        """Whether enough items have been run in a process of their own."""
-        desk = self._call.desk
-        return desk.done >= SCOUTED_ITEMS and desk.busy_s >= SCOUTED_S
-
-    def _scouts_plan(self) -> Plan:
-        """The plan that the items run in a process lead to."""
-        desk = self._call.desk
-        self.knowledge.scouting = False
-        item_s, cpu_s = desk.busy_s / desk.done, desk.far_cpu_s / desk.done
-        seen = Observation(desk.done, item_s, cpu_s, cpu_s, longest_s=desk.longest_s)
-        plan = self.knowledge.plan(seen)
-        # What a loop would do, the process goes on doing: no item runs in the calling thread.
-        return plan._replace(backend="processes") if plan.backend == "serial" else plan
-
-    def _hand_over(self, crew: Crew, plan: Plan) -> Plan:
-        """Lets a crew finish what it has begun, while the desk keeps the rest for the next."""
-        crew.retire()
-        while crew.busy and not self._call.desk.over:
-            self._step(crew)
-            crew.wait(TICK_S)
-        return plan
-
-    def _refused(self, plan: Plan, error: BaseException, crew: Crew | None = None) -> Plan | None:
-        """The crew could not do the job: shared memory instead, unless the caller insisted."""
-        call, knowledge = self._call, self.knowledge
-        if crew is not None:
-            self._hand_over(crew, plan)
-        if plan.backend != "processes" or call.options.backend is not None or _is_own(error, call):
-            call.desk.abort(error)
-            return None
-        call.caller.retired = False
-        knowledge.scouting = False
-        if knowledge.isolated and not call.away:
-            call.work_away()
-        call.desk.tell()
-        return knowledge.shared_memory_plan(str(error), plan.because)
-
-
-def _waits(plan: Plan, kind: Kind) -> bool:
-    """Whether the items are said, or were seen, to wait."""
-    seen = plan.observation
-    if kind != "auto" or seen is None:
-        return kind == "io"
-    return 1 - seen.cpu_s / max(seen.wall_s, 1e-9) > WAITS
-
-
-def _is_own(error: BaseException, call: Call) -> bool:
-    """Whether the error is the initializer's, which would fail anywhere."""
-    return call.job.initializer is not None and not isinstance(
-        error, TransportError | BackendUnavailable | ImportError
-    )
-
-
-def _ahead(item_s: float, workers: int) -> int:
-    """Items an iterator is read ahead."""
-    if not item_s:
-        return 2 * workers
-    return int(max(2 * workers, min(AHEAD_S * workers / item_s, 100_000)))
+        following = self._conductor.follow(plan)
+        return self._probe(afresh=True) if following == "probe" else following

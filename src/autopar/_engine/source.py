@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,8 +27,11 @@ class Source:
     error: what the iterable raised, at the index `at` will then have reached.
     """
 
-    def __init__(self, items: Iterable[Any]) -> None:
+    def __init__(
+        self, items: Iterable[Any], clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.at = 0
+        self._clock = clock
         self.error: BaseException | None = None
         self._blocks: deque[Sequence[Any]] = deque()
         self._read = 0
@@ -42,7 +45,7 @@ class Source:
             self.ended = True
         else:
             self._sequence = None
-            self._size = _length(items)
+            self._size = length_of(items)
             self._iterator = iter(items)
             self.ended = False
 
@@ -89,9 +92,9 @@ class Source:
         """
         while count > 0 and not self.ended:
             size = min(count, self._block)
-            began_s = time.perf_counter()
+            began_s = self._clock()
             self._read_block(size)
-            took_s = time.perf_counter() - began_s
+            took_s = self._clock() - began_s
             if took_s > SLOW_S:
                 self._block = 1
             elif took_s < QUICK_S and size == self._block:
@@ -124,11 +127,7 @@ class Source:
         """An item in few words, for a message; nothing when it is gone."""
         if self._sequence is None or index >= len(self._sequence):
             return ""
-        try:
-            text = repr(self._sequence[index])
-        except Exception:  # the user's repr must not hide the user's error
-            return ""
-        return f": {text if len(text) <= 80 else text[:77] + '...'}"
+        return shown(self._sequence[index])
 
     def end(self) -> None:
         """Forgets what has not been taken."""
@@ -137,8 +136,18 @@ class Source:
             self._blocks.clear()
 
 
-def _length(items: Iterable[Any]) -> int | None:
+def shown(item: Any) -> str:
+    """An item in few words, to follow others; nothing when it cannot be shown."""
     try:
-        return len(items)  # type: ignore[arg-type]  # some iterables have a length, most do not
+        text = repr(item)
+    except Exception:  # the user's repr must not hide the user's error
+        return ""
+    return f": {text if len(text) <= 80 else text[:77] + '...'}"
+
+
+def length_of(items: Any) -> int | None:
+    """How many there are, None when nobody can know."""
+    try:
+        return len(items)
     except TypeError:
         return None

@@ -11,11 +11,11 @@ Guarantees: nothing of the user's code runs.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+from .._libraries import is_installed, is_library
 from .bytecode import uses_of
 from .fingerprints import (
     Held,
@@ -35,9 +35,16 @@ MOST_OF_ONE = 60  # ...and of those reached from one name
 STEPS = 2  # from a name: an object, what it holds, and what that holds
 
 
+def _callers(fn: Any) -> Any:
+    """The caller's function, where `fn` is something that autopar has put around it."""
+    while getattr(type(fn), "seen_through", False) is True:
+        fn = fn.func
+    return fn
+
+
 def writes_of(fn: object) -> str | None:
     """A sentence naming a global or nonlocal that `fn`, or what it calls, writes; else None."""
-    for code in _Reach(fn).codes:
+    for code in _Reach(_callers(fn)).codes:
         uses = uses_of(code)
         for kind, names in (("global", uses.globals_written), ("nonlocal", uses.nonlocals_written)):
             if names:
@@ -54,6 +61,7 @@ class Snapshot:
     """What a call could change: its item, globals, nonlocals, defaults, and its own object."""
 
     def __init__(self, fn: object, item: object) -> None:
+        fn = _callers(fn)
         reach = _Reach(fn)
         self._bindings, self._cells = reach.bindings, reach.cells
         self._objects: list[_Object] = []
@@ -257,7 +265,7 @@ class _Reach:
     def _module(self, module: Any, names: frozenset[str], depth: int) -> None:
         """What a function may use of a module: what the module holds under one of its names."""
         namespace = attributes_of(module)
-        if _is_library(str(namespace.get("__file__") or "<frozen")):
+        if is_library(str(namespace.get("__file__") or "<frozen")):
             return
         for name in sorted(names.intersection(namespace)):
             value = namespace[name]
@@ -302,7 +310,7 @@ def _function_in(found: Any) -> FunctionType | None:
 
 def _is_users(code: CodeType, namespace: dict[str, Any], package: str) -> bool:
     """Whether code is its user's: not a library's, or of the package the call began in."""
-    if not _is_library(code.co_filename):
+    if not is_library(code.co_filename):
         return True
     return bool(package) and str(namespace.get("__name__")).partition(".")[0] == package
 
@@ -313,20 +321,7 @@ def _is_users_class(cls: Any, package: str) -> bool:
     file = attributes_of(sys.modules.get(module)).get("__file__")
     if file is None:
         return top not in sys.stdlib_module_names  # builtins, or __main__ and what it made
-    return not _is_library(str(file)) or (bool(package) and top == package)
-
-
-def _is_library(filename: str) -> bool:
-    """Whether a file belongs to the standard library or to an installed package."""
-    return filename.startswith(_LIBRARY) or _is_installed(filename)
-
-
-def _is_installed(filename: str) -> bool:
-    return any(part in filename for part in _INSTALLED)
-
-
-_LIBRARY = (os.path.dirname(os.__file__) + os.sep, "<frozen")
-_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
+    return not is_library(str(file)) or (bool(package) and top == package)
 
 
 def _package_of(fn: object) -> str:
@@ -335,7 +330,7 @@ def _package_of(fn: object) -> str:
     if function is None:
         return ""
     filename = function.__code__.co_filename
-    if _is_library(filename) and not _is_installed(filename):
+    if is_library(filename) and not is_installed(filename):
         return ""
     return str(function.__globals__.get("__name__")).partition(".")[0]
 

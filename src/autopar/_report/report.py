@@ -13,11 +13,12 @@ COLUMNS = 80
 
 
 class Report(NamedTuple):
-    """What happened in one call.
+    """What happened in one call, or with the calls of one function in an executor or pool.
 
     function: name of the function. kind: as the caller gave it.
     items: results returned or exceptions seen; in_caller: how many ran in the caller's thread.
-    wall_s: seconds from call to return.
+    wall_s: seconds from call to return; of a lazy map, from when the first result was asked for
+    until there were no more; in an executor, from the first call until the last ended.
     plans: every plan in the order it was followed; the last was in force at the end.
     """
 
@@ -40,7 +41,7 @@ class Report(NamedTuple):
 
     @property
     def workers(self) -> int:
-        """Workers of that backend at most."""
+        """Workers of that backend at most; where items wait, as many as there came to be."""
         return self.plan.workers
 
     @property
@@ -71,13 +72,17 @@ def _lines(report: Report) -> Iterator[str]:
     import textwrap  # 4 ms with all it imports, and few reports are printed
 
     plan = report.plan
-    width = f" x {plan.workers}" if plan.workers > 1 else ""
     yield from textwrap.wrap(
         f"{report.function}: {report.items} items in {report.wall_s:.4g} s",
         COLUMNS,
         subsequent_indent=" " * 13,
     )
-    yield f"  ran as     {plan.backend}{width}, {report.in_caller} items in the caller's thread"
+    yield from textwrap.wrap(
+        f"{plan.means}, {report.in_caller} items in the caller's thread",
+        COLUMNS,
+        initial_indent="  ran as     ",
+        subsequent_indent=" " * 13,
+    )
     yield from textwrap.wrap(
         plan.because, COLUMNS, initial_indent="  because    ", subsequent_indent=" " * 13
     )
@@ -92,7 +97,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  predicted  {name:<10} {cost}"
     for earlier in report.plans[:-1]:
         yield from textwrap.wrap(
-            f"{earlier.backend} x {earlier.workers}, {earlier.because}",
+            f"{earlier.means}, {earlier.because}",
             COLUMNS,
             initial_indent="  before     ",
             subsequent_indent=" " * 13,
@@ -121,6 +126,10 @@ _observer: contextvars.ContextVar[Observer | None] = contextvars.ContextVar(
 @contextmanager
 def observe() -> Iterator[Observer]:
     """Collects the `Report` of every call made inside, from any thread of this context.
+
+    A lazy map called inside is reported when its iterator ends or is closed, if a result was ever
+    asked for; an executor or pool made inside when it has ended, with a report for each function.
+    That may be after the block, and wherever results are taken or calls are submitted.
 
     The context manager gives an object whose `reports` is the list, in the order the calls ended.
     """

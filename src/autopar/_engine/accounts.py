@@ -1,0 +1,217 @@
+"""What the tasks of each function have come to, and why they are done where they are.
+
+Relies on: what is added to a tally of one means is added under the lock of that means' desk.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, NamedTuple
+
+from .._decide import planner
+from .._model import Kind, Machine, Observation, Plan
+from .._observe.watch import WAITS
+from .._report.report import Report
+from .memory import body_of
+
+FIRST_CALLS = "the first items of a function run in threads, where what they take is seen"
+MOST = 1000  # functions with an account: some programs make a new one for each task
+
+
+class Trial(NamedTuple):
+    """What a function's tasks have shown where they were looked at.
+
+    waited_s: how long the last ones have waited, one after another, each taken to have waited no
+    longer than the one before it; 0 when one did not.
+    """
+
+    items: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    longest_s: float = 0.0
+    last_waited_s: float = 0.0
+    waited_s: float = 0.0
+
+    def with_one(self, wall_s: float, cpu_s: float) -> Trial:
+        """With one more of these seconds."""
+        waits = wall_s - cpu_s > WAITS * wall_s
+        waited_s = wall_s - cpu_s if waits else 0.0
+        return Trial(
+            self.items + 1,
+            self.wall_s + wall_s,
+            self.cpu_s + cpu_s,
+            max(self.longest_s, wall_s),
+            waited_s,
+            # one alone may have lost its CPU for so long
+            self.waited_s + min(waited_s, self.last_waited_s) if waits else 0.0,
+        )
+
+    def seen(self) -> Observation | None:
+        """The same for one of them; all of their computing is taken to hold the GIL."""
+        if not self.items:
+            return None
+        cpu_s = self.cpu_s / self.items
+        return Observation(
+            self.items, self.wall_s / self.items, cpu_s, cpu_s, longest_s=self.longest_s
+        )
+
+
+class Tally:
+    """How many of a function's tasks one means has done, and the seconds these took together."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.wall_s = self.cpu_s = self.ended_s = 0.0
+
+    def add(self, items: int, wall_s: float, cpu_s: float | None) -> None:
+        """So many more have just been done."""
+        self.items += items
+        self.wall_s += wall_s
+        self.cpu_s += cpu_s or 0.0
+        self.ended_s = time.perf_counter()
+
+
+class Account:
+    """One function: what its tasks have come to, and what was concluded from that.
+
+    apart: its tasks go to processes. looked: tasks done when that was last considered.
+    why_not: what keeps it in shared memory for good. plan: the last that was made for it.
+    """
+
+    def __init__(self, key: object, name: str) -> None:
+        self.key, self.name = key, name
+        self.began_s = time.perf_counter()
+        self.threads, self.processes = Tally(), Tally()
+        self.trial = Trial()
+        self.apart = False
+        self.looked = 0
+        self.why_not: str | None = None
+        self.plan: Plan | None = None
+
+    @property
+    def due(self) -> bool:
+        """Whether the task that is done next is reason to consider it again."""
+        return self.why_not is None and not self.apart and self.trial.items + 1 >= 2 * self.looked
+
+    def tally(self, means: str) -> Tally:
+        """That of a means."""
+        return self.processes if means == "processes" else self.threads
+
+    def report(self, kind: Kind, plans: tuple[Plan, ...]) -> Report:
+        """What there is to tell of it so far."""
+        threads, processes = self.threads, self.processes
+        ended_s = max(threads.ended_s, processes.ended_s, self.began_s)
+        items = threads.items + processes.items
+        return Report(self.name, kind, items, 0, ended_s - self.began_s, plans)
+
+    def plans(
+        self, kind: Kind, workers: dict[str, int], facts: Machine, said: str | None
+    ) -> tuple[Plan, ...]:
+        """Where its tasks have been done, and why, in this order.
+
+        workers: the most that each means has had. said: what the caller chose, if it was not `kind`.
+        """
+        if kind != "auto":
+            means = "processes" if "processes" in workers else "threads"
+            said = said or f"the caller said that the items {'wait' if kind == 'io' else 'compute'}"
+            return (Plan(means, workers[means], self._as_told(said, means), {}),)
+        threads = Plan("threads", workers.get("threads", 1), FIRST_CALLS, {}, self.trial.seen())
+        if not self.apart or self.plan is None:
+            because = self.stays(facts)
+            if self.plan is None:
+                return (threads._replace(because=because),)
+            return (
+                self.plan._replace(backend="threads", workers=threads.workers, because=because),
+            )
+        moved = self.plan._replace(workers=max(1, workers.get("processes", 1)))
+        return (threads, moved) if self.threads.items else (moved,)
+
+    def stays(self, facts: Machine) -> str:
+        """Why its tasks have not gone to processes."""
+        seen = self.trial.seen()
+        if seen is None:
+            return FIRST_CALLS
+        nature = planner.describe(seen, facts)
+        if self.why_not is not None:
+            return f"{nature}; processes are out: {self.why_not}"
+        if facts.processes_why_not is not None:
+            return f"{nature}; processes cannot run here: {facts.processes_why_not}"
+        if self.plan is not None:
+            return self.plan.because
+        if self.trial.waited_s:
+            return f"{nature}, which threads do beside each other"
+        return f"{nature}; that was not worth processes"
+
+    def _as_told(self, said: str, means: str) -> str:
+        """The reason where the caller has chosen, and what the tasks took."""
+        tally = self.tally(means)
+        if not tally.items:
+            return said
+        took = f"{said}; they took {1e3 * tally.wall_s / tally.items:.3g} ms each"
+        cpu_s = tally.cpu_s / tally.items
+        return f"{took}, of it {1e3 * cpu_s:.3g} ms of CPU" if cpu_s else took
+
+
+class Accounts:
+    """Those of all functions, in the order of their first tasks.
+
+    dropped: told of an account that has to make room for another.
+    """
+
+    def __init__(self, dropped: Callable[[Account], object]) -> None:
+        self._dropped = dropped
+        self._accounts: dict[object, Account] = {}
+        self._lock = threading.Lock()
+
+    def of(self, fn: Callable[..., Any]) -> Account:
+        """That of a function."""
+        key = key_of(fn)
+        found = self._accounts.get(key)
+        return self._opened(key, fn) if found is None else found
+
+    def all(self) -> list[Account]:
+        """Those there are."""
+        return list(self._accounts.values())
+
+    def forget(self, fn: Callable[..., Any]) -> None:
+        """Has it judged afresh."""
+        with self._lock:
+            self._accounts.pop(key_of(fn), None)
+
+    def _opened(self, key: object, fn: Callable[..., Any]) -> Account:
+        from .call import name_of
+
+        oldest = None
+        with self._lock:
+            account = self._accounts.setdefault(key, Account(key, name_of(fn)))
+            if len(self._accounts) > MOST:
+                oldest = self._accounts.pop(next(iter(self._accounts)))
+        if oldest is not None:
+            self._dropped(oldest)
+        return account
+
+
+class _Code:
+    """A code object, told from others by what it is: its own hash is that of all its constants."""
+
+    __slots__ = ("_code",)
+
+    def __init__(self, code: CodeType) -> None:
+        self._code = code
+
+    def __hash__(self) -> int:
+        return id(self._code)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Code and other._code is self._code
+
+
+def key_of(fn: Callable[..., Any]) -> object:
+    """What an account is kept under: never the callable, which nobody may keep alive by that."""
+    body = body_of(fn)
+    if type(body) is CodeType:
+        return _Code(body)
+    return type(body), getattr(body, "__qualname__", "")

@@ -1,0 +1,259 @@
+"""Tasks of any function, each done by the means that suits its function."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .._model import Job, Kind, Plan
+from .._observe.machine import machine
+from .._report.report import Observer, Report
+from ..backends.chunk import Failure
+from . import sorting
+from .accounts import Account, Accounts
+from .flow import Flow
+from .inbox import Entry
+from .sorting import Sorter, Task
+
+WAIT_S = 1e-3
+
+
+class Dispatch:
+    """The workers of one executor or pool: threads, processes, or both.
+
+    kind: "io" for threads, "cpu" for processes, "auto" to have it found out for each function.
+    most: workers at most, both kinds together, or None for numbers that fit the tasks.
+    job: what is said of each worker and each task; its function is not used.
+    broken_by: makes the error that tasks fail with when no worker can be had, from the cause.
+    seen_by: who wants the reports when all is over, one for each function; or None.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        most: int | None,
+        job: Job,
+        broken_by: Callable[[BaseException], BaseException],
+        seen_by: Observer | None = None,
+    ) -> None:
+        self._kind: Kind = kind
+        self._most = most
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._held = 0
+        self._ending = False
+        prepared = job._replace(fn=sorting.call, keep_errors=True, strict=True)
+        processes = kind == "cpu" or (kind == "auto" and most != 1)
+        if processes and machine().processes_why_not is not None:
+            processes = kind == "cpu" and machine().gil
+        self._processes: Flow | None = None
+        self._threads: Flow | None = None
+        self._seen_by = [] if seen_by is None else [seen_by]
+        self._over: set[str] = set()
+        self._accounts = Accounts(self._tell_of)
+        self._sorter = Sorter(self._accounts, most, self._waiting) if kind == "auto" else None
+        if processes:
+            self._processes = Flow(
+                "processes", prepared, self._most_processes, broken_by, then=self._ended
+            )
+        if kind != "cpu" or not processes:
+            run = sorting.run if self._sorter is None else self._sorter.run
+            self._threads = Flow(
+                "threads",
+                prepared._replace(fn=run),
+                self._most_threads,
+                broken_by,
+                waits=kind == "io",
+                look=self._sort if processes else None,
+                then=self._ended,
+            )
+
+    @property
+    def flows(self) -> tuple[Flow, ...]:
+        """Those there are."""
+        return tuple(flow for flow in (self._threads, self._processes) if flow is not None)
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What keeps it from doing any task."""
+        return next((flow.broken for flow in self.flows if flow.broken is not None), None)
+
+    @property
+    def width(self) -> int:
+        """Workers there are, or that would have something to do at once."""
+        return sum(flow.width for flow in self.flows)
+
+    def pace(self) -> tuple[int, float]:
+        """Tasks done, and the seconds they took together."""
+        tallies = [flow.desk.tally() for flow in self.flows]
+        return sum(tally.ended for tally in tallies), sum(tally.busy_s for tally in tallies)
+
+    @property
+    def unsettled(self) -> int:
+        """Tasks that are waiting or being run."""
+        return sum(flow.desk.unsettled for flow in self.flows)
+
+    def try_one(self, fn: Callable[[Any], Any], item: Any) -> Any:
+        """`fn(item)`, run here, and looked at as a worker's call would be."""
+        assert self._sorter is not None
+        result = self._sorter.run((fn, (item,), {}))
+        if type(result) is Failure:
+            raise result.error
+        return result
+
+    def worth_while(self, fn: Callable[[Any], Any]) -> bool:
+        """Whether calls of `fn` have turned out to be quicker beside each other."""
+        if self._sorter is None or self._most == 1:
+            return False
+        apart = self._processes is not None and self._accounts.of(fn).apart
+        return apart or self._sorter.waits(fn)
+
+    def forget(self, fn: Callable[[Any], Any]) -> None:
+        """Has calls of `fn` judged afresh: they are not what they were."""
+        self._accounts.forget(fn)
+
+    def account(self, fn: Callable[..., Any]) -> Account:
+        """What the tasks of a function have come to, to be put with them."""
+        return self._accounts.of(fn)
+
+    def plans(self, account: Account, said: str | None = None) -> tuple[Plan, ...]:
+        """Where the tasks of a function have been done, and why: if not otherwise, as was `said`."""
+        workers = {flow.means: max(1, flow.widest) for flow in self.flows}
+        return account.plans(self._kind, workers, machine(), said)
+
+    def reports(self) -> list[Report]:
+        """What there is to tell of each function so far, in the order of their first tasks."""
+        return [self._report(account) for account in self._accounts.all()]
+
+    def _report(self, account: Account) -> Report:
+        return account.report(self._kind, self.plans(account))
+
+    def put(self, entries: Sequence[Entry]) -> bool:
+        """Tasks to be done, all of one function; False when no more are taken.
+
+        Raises: RuntimeError in a child that was forked since.
+        """
+        if self.foreign:
+            raise RuntimeError("this was made before the process was forked: make another one here")
+        return self._flow_for(entries[0]).put(entries)
+
+    def withdraw(self, chosen: Callable[[Task], bool]) -> list[Entry]:
+        """The waiting tasks for which `chosen(task)`; they will not be done."""
+        flows = () if self.foreign else self.flows
+        return [entry for flow in flows for entry in flow.desk.withdraw(chosen)]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this is a child that was forked since: none of its threads is here."""
+        return os.getpid() != self._process
+
+    def hold(self) -> None:
+        """Somebody will still put tasks, also after the end: until `release`."""
+        with self._lock:
+            self._held += 1
+
+    def release(self) -> None:
+        """One who held will put no more."""
+        with self._lock:
+            self._held -= 1
+            due = self._ending and not self._held
+        if due:
+            self._end()
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Takes no more tasks, but of those who hold; those there are will be done.
+
+        at_once: not of these either.
+        """
+        if self.foreign:
+            return
+        with self._lock:
+            self._ending = True
+            due = at_once or not self._held
+        if due:
+            self._end()
+
+    def _end(self) -> None:
+        self.flows[0].end()  # threads have processes end after them: tasks may still move there
+
+    def wait_for_first(self) -> None:
+        """Waits until workers that are being started for the first tasks have them."""
+        for flow in () if self.foreign else self.flows:
+            while flow.desk.unsettled and not (flow.desk.source.at or flow.desk.over):
+                time.sleep(WAIT_S)
+
+    def kill(self, error: BaseException) -> None:
+        """Ends at once: what is not done fails with this error."""
+        for flow in () if self.foreign else self.flows:
+            flow.kill(error)
+        self._tell()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Waits until all is done after the end; whether it is."""
+        return self.foreign or all(flow.wait(timeout_s) for flow in self.flows)
+
+    def _flow_for(self, entry: Entry) -> Flow:
+        threads, processes = self._threads, self._processes
+        if processes is None or (self._sorter is not None and not self._account_of(entry).apart):
+            assert threads is not None
+            return threads
+        return processes
+
+    def _account_of(self, entry: Entry) -> Account:
+        return self._accounts.of(entry.task[0]) if entry.account is None else entry.account
+
+    def _ended(self, means: str) -> None:
+        """A flow has ended; threads have processes end after them."""
+        self._over.add(means)
+        over = len(self._over) == len(self.flows)
+        if means == "threads" and self._processes is not None:
+            self._processes.end()
+        if over:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tells who wants to know what came of each function; once.
+
+        Without a lock: the collector may come here in the middle of anything.
+        """
+        try:
+            seen_by = self._seen_by.pop()
+        except IndexError:  # nobody does, or they have been told
+            return
+        for report in () if self.foreign else self.reports():
+            seen_by.note(report)
+
+    def _tell_of(self, account: Account) -> None:
+        """Tells of one whose account is closed before the end."""
+        for seen_by in self._seen_by:
+            seen_by.note(self._report(account))
+
+    def _sort(self) -> None:
+        """Moves the waiting tasks of functions that have turned out to belong in processes."""
+        threads, processes = self._threads, self._processes
+        assert threads is not None
+        assert processes is not None
+        assert self._sorter is not None
+        for test in self._sorter.found():
+            moved = threads.desk.withdraw(test)
+            if moved and not processes.put(moved):
+                threads.desk.put(moved, back=True)
+
+    def _waiting(self, test: Callable[[Task], bool]) -> int:
+        return 0 if self._threads is None else self._threads.desk.waiting(test)
+
+    def _most_threads(self) -> int | None:
+        most, processes = self._most, self._processes
+        if most is None or processes is None:
+            return most
+        wanted = min(machine().cpus, processes.desk.unsettled, most // 2)
+        return max(1, most - max(processes.workers, wanted))
+
+    def _most_processes(self) -> int | None:
+        most, threads = self._most, self._threads
+        if most is None or threads is None:
+            return most
+        return max(0, most - threads.workers)

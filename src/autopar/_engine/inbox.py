@@ -1,0 +1,239 @@
+"""A ledger that stays open: tasks come one by one, and each result goes to whoever waits for it.
+
+Guarantees: whoever waits is told outside the ledger's lock, so that what they do then (a callback
+that submits the next task) may use it; every task that was put is begun and then settled once, or
+was withdrawn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from .._retry import NEVER, Retry
+from ..backends.chunk import Chunk, Failure
+from .accounts import Account
+from .desk import Desk
+
+
+class Ticket(Protocol):
+    """Who waits for a task's result."""
+
+    def begin(self) -> bool:
+        """Note that a worker is about to have the task; False when it is not wanted any more."""
+        ...
+
+    def settle(self, value: Any) -> None:
+        """Take the result."""
+        ...
+
+    def fail(self, error: BaseException) -> None:
+        """Take the exception there was instead."""
+        ...
+
+
+class Entry(NamedTuple):
+    """A task that was put, and who waits for it.
+
+    batch: those of the same one may be handed out together. A worker gives what it has of them
+    back when it has done them all, so that none may be needed before the others have ended.
+    account: of the task's function; what it comes to is added there.
+    """
+
+    ticket: Ticket
+    task: Any
+    batch: object = None
+    account: Account | None = None
+
+
+class Inbox:
+    """The tasks that no worker has had, in order; the source of an `OpenDesk`.
+
+    at: the index of the next task to be taken, which gets it then.
+    begun: who waits for those that were taken, and the account, by index.
+    """
+
+    error: BaseException | None = None
+    cut = True  # there is nothing to read
+
+    def __init__(self) -> None:
+        self.at = 0
+        self.ended = False
+        self.begun: dict[int, tuple[Ticket, Account | None]] = {}
+        self.waiting: deque[Entry] = deque()
+
+    @property
+    def ready(self) -> int:
+        """Tasks that can be taken now."""
+        return len(self.waiting)
+
+    @property
+    def unread(self) -> int:
+        """Tasks not taken, as far as anybody knows."""
+        return len(self.waiting)
+
+    def take(self, count: int) -> tuple[int, list[Any]]:
+        """The index of the next task, and at most `count` of its batch, but those nobody wants."""
+        start, waiting, batch = self.at, self.waiting, None
+        tasks: list[Any] = []
+        while waiting and len(tasks) < count:
+            if tasks and (batch is None or waiting[0].batch is not batch):
+                break
+            ticket, task, batch, account = waiting.popleft()
+            if ticket.begin():
+                self.begun[start + len(tasks)] = ticket, account
+                tasks.append(task)
+        self.at += len(tasks)
+        return start, tasks
+
+    def first(self) -> None:
+        """No task is like the others."""
+
+    def end(self) -> None:
+        """No more will come."""
+        self.ended = True
+
+
+class OpenDesk(Desk):
+    """The ledger of tasks that come as they come; for crews of `means`, as that of a call."""
+
+    def __init__(
+        self, means: str, *, retries: Retry = NEVER, timeout_s: float | None = None
+    ) -> None:
+        self._means = means
+        self._inbox = Inbox()
+        super().__init__(self._inbox, None, retries=retries, timeout_s=timeout_s, keep_errors=True)
+        self.ahead = 0  # nobody has to be told that there are few
+        self._told: deque[tuple[Ticket, Any]] = deque()
+
+    # who has tasks done
+
+    def put(self, entries: Sequence[Entry], *, back: bool = False) -> bool:
+        """Tasks to be done, in this order; False when no more are taken.
+
+        back: they have been here, and come before all others.
+        """
+        with self._lock:
+            if self._inbox.ended and not back:
+                return False
+            if back:
+                self._inbox.waiting.extendleft(reversed(entries))
+            else:
+                self._inbox.waiting.extend(entries)
+            self._more.notify(len(entries))  # a worker for each, and not all of them for one
+            if self._wake is not None:
+                self._wake()
+            return True
+
+    def waiting(self, chosen: Callable[[Any], bool]) -> int:
+        """How many tasks wait for which `chosen(task)`."""
+        with self._lock:
+            return sum(chosen(entry.task) for entry in self._inbox.waiting)
+
+    def end(self) -> None:
+        """No more tasks will come: when those there are have been done, all is over."""
+        with self._lock:
+            self._inbox.end()
+            self._check_over()
+            self._changed()
+
+    def withdraw(self, chosen: Callable[[Any], bool]) -> list[Entry]:
+        """The waiting tasks for which `chosen(task)`, which are not waiting here any more."""
+        with self._lock:
+            waiting = self._inbox.waiting
+            gone = [entry for entry in waiting if chosen(entry.task)]
+            if gone:
+                kept = [entry for entry in waiting if not chosen(entry.task)]
+                waiting.clear()
+                waiting.extend(kept)
+                self._check_over()
+            return gone
+
+    def forsake(self, error: BaseException) -> None:
+        """Has every task that is not done fail with this error, and ends."""
+        with self._lock:
+            self._inbox.end()
+            entries, begun = list(self._inbox.waiting), list(self._inbox.begun.values())
+            self._inbox.waiting.clear()
+            self._inbox.begun.clear()
+            self.over = True
+            self._changed()
+        self._told.extend((ticket, Failure(error)) for ticket, _account in begun)
+        self._told.extend(
+            (entry.ticket, Failure(error)) for entry in entries if entry.ticket.begin()
+        )
+        self._tell()
+
+    @property
+    def unsettled(self) -> int:
+        """Tasks that are waiting or being run, those given back by who could not run them included."""
+        given_back = sum(len(items) for _start, items in self._returned) if self._returned else 0
+        return self._held + self._inbox.ready + given_back
+
+    # what crews do, with those who wait told of it
+
+    def settle(
+        self, start: int, values: list[Any], wall_s: float, cpu_s: float | None = None
+    ) -> None:
+        """See `Desk.settle`."""
+        super().settle(start, values, wall_s, cpu_s)
+        self._tell()
+
+    def finish(
+        self, chunk: Chunk, values: list[Any], wall_s: float, cpu_s: float | None = None
+    ) -> bool:
+        """See `Desk.finish`."""
+        ours = super().finish(chunk, values, wall_s, cpu_s)
+        self._tell()
+        return ours
+
+    def abandon(self, start: int, chunk: Chunk, error: BaseException) -> bool:
+        """See `Desk.abandon`."""
+        ours = super().abandon(start, chunk, error)
+        self._tell()
+        return ours
+
+    def fail(self, index: int, error: BaseException) -> None:
+        """See `Desk.fail`."""
+        super().fail(index, error)
+        self._tell()
+
+    def lose(self, index: int, item: Any, error: Exception, tries: int) -> None:
+        """See `Desk.lose`."""
+        super().lose(index, item, error, tries)
+        self._tell()
+
+    def give_up_late(self) -> list[Chunk]:
+        """See `Desk.give_up_late`."""
+        late = super().give_up_late()
+        self._tell()
+        return late
+
+    def _tell(self) -> None:
+        told = self._told
+        while told:
+            try:
+                ticket, value = told.popleft()
+            except IndexError:  # another thread has just told the last one
+                return
+            if type(value) is Failure:
+                ticket.fail(value.error)
+            else:
+                ticket.settle(value)
+
+    # under the lock
+
+    def _keep(self, start: int, values: list[Any], wall_s: float, cpu_s: float | None) -> None:
+        begun, account = self._inbox.begun, None
+        for index, value in enumerate(values, start):
+            held = begun.pop(index, None)
+            if held is not None:  # else all were forsaken
+                ticket, account = held
+                self._told.append((ticket, value))
+        if account is not None:  # tasks that travel together are of one function
+            account.tally(self._means).add(len(values), wall_s, cpu_s)
+
+    def _fail(self, index: int, error: BaseException) -> None:
+        self._note(1, 0.0)
+        self._settle(index, [Failure(error)])
