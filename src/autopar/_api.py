@@ -1,67 +1,130 @@
-"""The functions people call: options are checked here, before anything runs."""
+"""The maps whose results are there at once, and what is asked of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from . import backends
-from ._engine.call import Call
-from ._errors import OptionTypeError, OptionValueError
-from ._model import Errors, Job, Kind, Options, Plan
+from ._calls import call_of, run
+from ._decide.width import POLITE
+from ._errors import OptionValueError
+from ._model import Errors, Kind, Plan
+from ._options import (
+    MapOptions,
+    MapSettings,
+    check_awaited,
+    checked,
+)
+from ._retry import Retry
+from ._shapes import awaits, joined, parted, spread
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ._displays import ProgressOption
+
 T = TypeVar("T")
+U = TypeVar("U")
 R = TypeVar("R")
 
-_KINDS = ("auto", "cpu", "io")
-_ERRORS = ("raise", "return", "group")
-
 
 @overload
 def auto_map(
-    fn: Callable[[T], R],
+    fn: Callable[[T], Awaitable[R]],
     items: Iterable[T],
     kind: Kind = "auto",
     *,
-    backend: str | Executor | None = None,
-    workers: int | None = None,
-    chunksize: int | None = None,
     errors: Literal["raise", "group"] = "raise",
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
+    **options: Unpack[MapSettings],
 ) -> list[R]: ...
-
-
+@overload
+def auto_map(
+    fn: Callable[[T], Awaitable[R]],
+    items: Iterable[T],
+    kind: Kind = "auto",
+    *,
+    errors: Literal["return"],
+    **options: Unpack[MapSettings],
+) -> list[R | Exception]: ...
 @overload
 def auto_map(
     fn: Callable[[T], R],
     items: Iterable[T],
     kind: Kind = "auto",
     *,
-    backend: str | Executor | None = None,
-    workers: int | None = None,
-    chunksize: int | None = None,
-    errors: Literal["return"],
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
-) -> list[R | Exception]: ...
-
-
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapSettings],
+) -> list[R]: ...
+@overload
 def auto_map(
     fn: Callable[[T], R],
     items: Iterable[T],
     kind: Kind = "auto",
     *,
+    errors: Literal["return"],
+    **options: Unpack[MapSettings],
+) -> list[R | Exception]: ...
+@overload
+def auto_map(
+    fn: Callable[[T, U], R],
+    items: Iterable[T],
+    items_2: Iterable[U],
+    /,
+    *,
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapOptions],
+) -> list[R]: ...
+@overload
+def auto_map(
+    fn: Callable[[T, U], R],
+    items: Iterable[T],
+    items_2: Iterable[U],
+    /,
+    *,
+    errors: Literal["return"],
+    **options: Unpack[MapOptions],
+) -> list[R | Exception]: ...
+@overload
+def auto_map(
+    fn: Callable[..., R],
+    items: Iterable[Any],
+    items_2: Iterable[Any],
+    items_3: Iterable[Any],
+    /,
+    *more: Iterable[Any],
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapOptions],
+) -> list[R]: ...
+@overload
+def auto_map(
+    fn: Callable[..., R],
+    items: Iterable[Any],
+    items_2: Iterable[Any],
+    items_3: Iterable[Any],
+    /,
+    *more: Iterable[Any],
+    errors: Literal["return"],
+    **options: Unpack[MapOptions],
+) -> list[R | Exception]: ...
+def auto_map(
+    fn: Callable[..., R],
+    items: Iterable[Any],
+    *more: Iterable[Any],
+    kind: Kind = "auto",
     backend: str | Executor | None = None,
     workers: int | None = None,
     chunksize: int | None = None,
+    timeout: float | None = None,
+    retries: int | Retry = 0,
     errors: Errors = "raise",
+    seed: int | str | bytes | None = None,
+    max_worker_memory: int | None = None,
     initializer: Callable[..., object] | None = None,
     initargs: tuple[Any, ...] = (),
-) -> list[R] | list[R | Exception]:
+    progress: ProgressOption | None = None,
+) -> list[Any]:
     """`[fn(item) for item in items]`, as fast as this machine and interpreter allow.
 
     The first items are run and measured (each item is evaluated exactly once, these included);
@@ -69,89 +132,110 @@ def auto_map(
     to take the least time. The results, their order and the exceptions are the loop's.
 
     Args:
-        fn: Called with one item. To be run in a process it must be importable by name or
-            serialisable by value (a lambda or closure is); otherwise memory stays shared.
+        fn: Called with one item, or one of each iterable. What a coroutine function gives is
+            awaited, for many items at once, on an event loop of the map's own. To be run in a
+            process it must be importable by name or serialisable by value (a lambda or closure
+            is); otherwise memory stays shared.
         items: Any iterable. An iterator is read by the calling thread, a bounded way ahead.
+        more: Further iterables for further arguments; the shortest ends the map, as for `map`.
+            One of the words of `kind` in the place of the second is the kind.
         kind: What the items do: "cpu" (compute), "io" (wait), or "auto" to have it measured.
-        backend: "serial", "threads", "processes", or a `concurrent.futures.Executor` to use;
-            None to have it chosen.
+        backend: "serial", "threads", "processes", "hybrid" (processes of many threads each, for
+            items that wait and compute), or a `concurrent.futures.Executor` to use; None to have
+            it chosen.
         workers: At most this many items run at once; None for a number that fits the work.
         chunksize: Items that travel together; None for chunks sized by time.
+        timeout: Seconds that each item may run, counted from when it starts; None for no limit.
+            The worker process of an item that takes longer is ended and replaced. A thread
+            cannot be ended: the item is given up, and the thread goes on beside the rest.
+        retries: More tries for an item that raised an `Exception` (in the same worker, unless
+            there is a wait), that its worker died of, or that ran out of time (in another worker).
+            A `Retry` says after which failures, and how long after. The exception of the last try
+            is the one that counts.
         errors: "raise" stops at the first failure and raises it; "return" puts exceptions in
             their items' places; "group" runs everything and then raises one `ExceptionGroup`.
-            With the latter two, and with `kind="cpu"`, no item runs in the calling thread.
+            With the latter two, with `kind="cpu"`, `timeout` or `retries`, no item runs in the
+            calling thread.
+        seed: Gives `random` and `numpy.random` a state of its own before each item, derived from
+            the seed and the item's index, so that results do not depend on where and when items
+            run. Seeded items share no process with others at the same time. The calling process's
+            own state is as before afterwards.
+        max_worker_memory: Bytes; a worker process that holds more (resident) after an item is
+            replaced by a fresh one.
         initializer: Called with `initargs` once in each worker before its first item; the calling
             thread is a worker too when it runs items.
         initargs: Arguments of `initializer`.
+        progress: Shows how far it has come: True for a bar, which `tqdm` draws where it is
+            installed; a string for a bar with that title; a bar of `tqdm` or `rich`; or a function
+            that is called with the items done, how many there are (None as long as nobody knows)
+            and the `Report` so far, about ten times a second by a thread of its own, and by the
+            calling thread when all are done. What that raises ends the call.
 
     Returns:
         The results, in the order of the items.
 
     Raises:
         Exception: What `fn` raised, with a note that names the item; what `items` raised.
-        WorkerCrashed: A worker process died while it ran an item.
-        TransportError: With `backend="processes"`, something that cannot be pickled.
+        WorkerCrashed: A worker process died while it ran an item; or, where exceptions are kept,
+            an item asked its worker to exit.
+        TaskTimeout: An item ran longer than `timeout`.
+        TransportError: With `backend="processes"` or `"hybrid"`, something that cannot be pickled.
         BackendUnavailable: The chosen backend cannot run here.
         ValueError, TypeError: An option that cannot be meant; nothing has run then.
     """
-    call = _call(fn, items, kind, backend, workers, chunksize, errors, initializer, initargs)
-    return call.run()
+    more, kind = parted(more, kind)
+    fn, items = joined(fn, items, more)
+    return run(
+        fn,
+        items,
+        checked(
+            fn,
+            kind=kind,
+            backend=backend,
+            workers=workers,
+            chunksize=chunksize,
+            timeout=timeout,
+            retries=retries,
+            errors=errors,
+            seed=seed,
+            max_worker_memory=max_worker_memory,
+            initializer=initializer,
+            initargs=initargs,
+            progress=progress,
+        ),
+    )
 
 
 @overload
 def auto_starmap(
     fn: Callable[..., R],
     tuples: Iterable[Iterable[Any]],
-    kind: Kind = "auto",
     *,
-    backend: str | Executor | None = None,
-    workers: int | None = None,
-    chunksize: int | None = None,
     errors: Literal["raise", "group"] = "raise",
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
+    **options: Unpack[MapOptions],
 ) -> list[R]: ...
-
-
 @overload
 def auto_starmap(
     fn: Callable[..., R],
     tuples: Iterable[Iterable[Any]],
-    kind: Kind = "auto",
     *,
-    backend: str | Executor | None = None,
-    workers: int | None = None,
-    chunksize: int | None = None,
     errors: Literal["return"],
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
+    **options: Unpack[MapOptions],
 ) -> list[R | Exception]: ...
-
-
 def auto_starmap(
     fn: Callable[..., R],
     tuples: Iterable[Iterable[Any]],
-    kind: Kind = "auto",
     *,
-    backend: str | Executor | None = None,
-    workers: int | None = None,
-    chunksize: int | None = None,
     errors: Errors = "raise",
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
+    **options: Unpack[MapOptions],
 ) -> list[R] | list[R | Exception]:
     """`[fn(*args) for args in tuples]`; everything else is as for `auto_map`.
 
     Args:
         fn: Called with the members of one tuple.
         tuples: Any iterable of argument tuples.
-        kind: See `auto_map`.
-        backend: See `auto_map`.
-        workers: See `auto_map`.
-        chunksize: See `auto_map`.
         errors: See `auto_map`.
-        initializer: See `auto_map`.
-        initargs: See `auto_map`.
+        options: Those of `auto_map`.
 
     Returns:
         The results, in the order of the tuples.
@@ -159,24 +243,80 @@ def auto_starmap(
     Raises:
         Exception: As for `auto_map`.
     """
-    if not callable(fn):
-        raise OptionTypeError(f"fn must be callable, not {type(fn).__name__}")
-    spread = Spread(fn)
-    call = _call(spread, tuples, kind, backend, workers, chunksize, errors, initializer, initargs)
-    return call.run()
+    function, items = spread(fn, tuples)
+    return run(function, items, checked(function, errors=errors, **options))
 
 
-def plan(
-    fn: Callable[[T], R],
+@overload
+def auto_foreach(
+    fn: Callable[[T], object],
     items: Iterable[T],
     kind: Kind = "auto",
     *,
-    backend: str | Executor | None = None,
-    workers: int | None = None,
-    chunksize: int | None = None,
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapSettings],
+) -> None: ...
+@overload
+def auto_foreach(
+    fn: Callable[[T, U], object],
+    items: Iterable[T],
+    items_2: Iterable[U],
+    /,
+    *,
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapOptions],
+) -> None: ...
+@overload
+def auto_foreach(
+    fn: Callable[..., object],
+    items: Iterable[Any],
+    items_2: Iterable[Any],
+    items_3: Iterable[Any],
+    /,
+    *more: Iterable[Any],
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapOptions],
+) -> None: ...
+def auto_foreach(
+    fn: Callable[..., object],
+    items: Iterable[Any],
+    *more: Iterable[Any],
+    kind: Kind = "auto",
+    errors: Literal["raise", "group"] = "raise",
+    **options: Unpack[MapSettings],
+) -> None:
+    """`for item in items: fn(item)`, for what it does: as `auto_map`, but no result is kept.
+
+    However many items there are, they take no more memory than those being run and a few read
+    ahead. What `fn` returns does not travel, and need not be able to.
+
+    Args:
+        fn: See `auto_map`.
+        items: See `auto_map`.
+        more: See `auto_map`.
+        kind: See `auto_map`.
+        errors: "raise" stops at the first failure and raises it; "group" runs everything and then
+            raises one `ExceptionGroup`.
+        options: Those of `auto_map`.
+
+    Raises:
+        Exception: As for `auto_map`.
+    """
+    more, kind = parted(more, kind)
+    fn, items = joined(fn, items, more)
+    chosen = checked(fn, kind=kind, errors=errors, **options)
+    if chosen.errors == "return":
+        raise OptionValueError("errors='return' is for results: use 'raise' or 'group'")
+    run(fn, items, chosen, silent=True)
+
+
+def plan(
+    fn: Callable[..., R],
+    items: Iterable[Any],
+    *more: Iterable[Any],
+    kind: Kind = "auto",
     errors: Errors = "raise",
-    initializer: Callable[..., object] | None = None,
-    initargs: tuple[Any, ...] = (),
+    **options: Unpack[MapSettings],
 ) -> Plan:
     """The plan `auto_map` would make, and why.
 
@@ -189,92 +329,26 @@ def plan(
     Raises:
         Exception: As for `auto_map`, from the items that were run.
     """
-    call = _call(fn, items, kind, backend, workers, chunksize, errors, initializer, initargs)
-    return call.probe()
+    more, kind = parted(more, kind)
+    fn, items = joined(fn, items, more)
+    chosen = checked(fn, kind=kind, errors=errors, **options)
+    if awaits(fn):
+        check_awaited(chosen)
+        from . import _awaited
+
+        return _awaited.plan_of("asyncio", _awaited.most_of(chosen) or POLITE)
+    return call_of(fn, items, chosen).probe()
 
 
 def shutdown(wait: bool = True) -> None:
     """Ends the workers kept warm for the next call; they are also ended at exit.
 
-    A later call starts new ones.
+    What was submitted by `auto_submit` is done before. A later call starts new workers.
 
     Args:
         wait: Return when they have ended.
     """
+    executors = sys.modules.get("autopar._executor")  # not imported, it has none to end
+    if executors is not None:
+        executors.shutdown_shared(wait=wait)
     backends.shutdown(wait=wait)
-
-
-class Spread:
-    """`fn(*args)` as a function of one tuple."""
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.func = fn
-
-    def __call__(self, args: Iterable[Any]) -> Any:
-        return self.func(*args)
-
-
-def _call(
-    fn: Callable[[Any], Any],
-    items: Iterable[Any],
-    kind: Any,
-    backend: Any,
-    workers: Any,
-    chunksize: Any,
-    errors: Any,
-    initializer: Any,
-    initargs: Any,
-) -> Call:
-    """A call with options that have been checked."""
-    if not callable(fn):
-        raise OptionTypeError(f"fn must be callable, not {type(fn).__name__}")
-    _check_choice("kind", kind, _KINDS)
-    _check_choice("errors", errors, _ERRORS)
-    _check_count("workers", workers)
-    _check_count("chunksize", chunksize)
-    if initializer is not None and not callable(initializer):
-        raise OptionTypeError(f"initializer must be callable, not {type(initializer).__name__}")
-    if not isinstance(initargs, tuple):
-        raise OptionTypeError(f"initargs must be a tuple, not {type(initargs).__name__}")
-    name, executor = _means(backend, initializer)
-    job = Job(fn, initializer, initargs, errors != "raise")
-    options = Options(kind, name, workers, chunksize, errors)
-    return Call(job, items, options, executor)
-
-
-def _means(backend: Any, initializer: Any) -> tuple[str | None, Any]:
-    """The backend's name, or the executor the caller brought."""
-    if backend is None:
-        return None, None
-    if isinstance(backend, str):
-        _check_choice("backend", backend, backends.NAMES)
-        backends.backend(backend).check()
-        return backend, None
-    from concurrent.futures import Executor
-
-    if not isinstance(backend, Executor):
-        names = ", ".join(repr(name) for name in backends.NAMES)
-        raise OptionTypeError(
-            f"backend must be one of {names}, a concurrent.futures.Executor, or None, "
-            f"not {type(backend).__name__}"
-        )
-    if initializer is not None:
-        raise OptionValueError("an executor's workers are its own: give it the initializer")
-    return None, backend
-
-
-def _check_choice(option: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str):
-        raise OptionTypeError(f"{option} must be a string, not {type(value).__name__}")
-    if value not in choices:
-        names = ", ".join(repr(choice) for choice in choices)
-        raise OptionValueError(f"{option} must be one of {names}, not {value!r}")
-
-
-def _check_count(option: str, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise OptionTypeError(f"{option} must be a whole number or None, not {value!r}")
-    if value < 1:
-        raise OptionValueError(f"{option} must be at least 1, not {value}")

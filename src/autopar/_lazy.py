@@ -1,0 +1,241 @@
+"""Results one after another, as they are asked for.
+
+The first items run in the thread that asks, as `map` would run them, and are looked at only as far
+as that costs little. When they have turned out to wait, or to compute so long that processes are
+quicker, a thread of its own begins to read the iterable ahead, and workers to run it; when items
+have become so brief that to hand them over is most of the work, the thread that asks goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from . import backends
+from ._course import Course
+from ._engine.call import name_of
+from ._engine.dispatch import Dispatch
+from ._engine.source import length_of
+from ._errors import AutoparError
+from ._feeder import Feeder, close
+from ._model import Job, Kind
+from ._options import Chosen
+from ._pending import ResultIterator
+from ._report.report import Observer, observer
+
+BRIEF_S = 0.2e-3  # from one item to the next; those that take less are not looked at one by one
+MOST_UNSEEN = 31  # brief items between two looks
+AHEAD = 2  # items read for each worker, beyond the results that were taken...
+LEAST_AHEAD = 4  # ...and at least
+TRIFLE_S = 20e-6  # items that take less are not worth the way to a worker...
+JUDGED = 256  # ...when so many have shown that
+
+
+class Request(NamedTuple):
+    """What the caller asked for.
+
+    alone: items may run in the calling thread. ordered: results come as items do.
+    ahead: items read beyond the results that were taken, or None. keep_errors: an exception comes
+    in its item's place, and is not raised; then nothing runs in the calling thread.
+    """
+
+    job: Job
+    alone: bool
+    ordered: bool
+    ahead: int | None
+    keep_errors: bool
+
+
+class Leash:
+    """Ends results from a thread other than the one that takes them."""
+
+    def __init__(self) -> None:
+        self._cut: AutoparError | None = None
+        self._dispatch: Dispatch | None = None
+        self._taken: ResultIterator[Any] | None = None
+
+    def tie(self, dispatch: Dispatch, taken: ResultIterator[Any] | None = None) -> None:
+        """What is to be ended."""
+        self._dispatch, self._taken = dispatch, taken
+        if self._cut is not None:
+            self.cut(self._cut)
+
+    def cut(self, error: AutoparError) -> None:
+        """Ends workers; who waits for a result gets the error instead."""
+        self._cut = error
+        if self._dispatch is not None:
+            self._dispatch.kill(error)
+        if self._taken is not None:
+            self._taken.end(0, error)
+
+
+def results(
+    fn: Callable[[Any], Any],
+    items: Iterable[Any],
+    chosen: Chosen,
+    ordered: bool,
+    ahead: int | None,
+    leash: Leash | None = None,
+    total: int | None = None,
+) -> Iterator[Any]:
+    """What `fn` gives for each item; workers end, and `items` is closed, when nobody takes more.
+
+    total: how many there will be, where `items` does not tell.
+    """
+    total = total or length_of(items)
+    if chosen.seed is not None:
+        from ._seeds import Seeded, numbered
+
+        backends.backend("processes").check()
+        fn, items = Seeded(fn, chosen.seed), numbered(items)
+    job = Job(
+        fn,
+        chosen.initializer,
+        chosen.initargs,
+        retries=chosen.retries,
+        timeout_s=chosen.timeout_s,
+        memory_bytes=chosen.memory_bytes,
+    )
+    here = chosen.kind == "auto" and chosen.backend in (None, "serial") and chosen.seed is None
+    alone = here and not chosen.faults_matter and chosen.initializer is None
+    given: dict[str | None, Kind] = {"threads": "io", "processes": "cpu"}
+    kind = "cpu" if chosen.seed is not None else given.get(chosen.backend, chosen.kind)
+    workers = 1 if chosen.backend == "serial" else chosen.workers
+    dispatch = Dispatch(kind, workers, job, _broken)
+    request = Request(job, alone, ordered, ahead, chosen.errors == "return")
+    leash = leash or Leash()
+    leash.tie(dispatch)
+    course = Course(fn, chosen, dispatch, alone)
+    found = _results(fn, iter(items), request, dispatch, course, leash, observer())
+    weakref.finalize(found, dispatch.kill, AutoparError("nobody takes results any more"))
+    if chosen.progress is None:
+        return found
+    from ._displays import display
+    from ._progress import counted
+
+    return counted(found, display(chosen.progress), total, course.report)
+
+
+def _results(
+    fn: Callable[[Any], Any],
+    items: Iterator[Any],
+    request: Request,
+    dispatch: Dispatch,
+    course: Course,
+    leash: Leash,
+    seen_by: Observer | None,
+) -> Iterator[Any]:
+    feeder, done = None, 0
+    course.begin()
+    try:
+        while True:
+            if request.alone:
+                more = yield from _alone(fn, items, dispatch, course)
+                if not more:
+                    return
+                done = course.done
+                course.turn(alone=False)
+            taken: ResultIterator[Any] = ResultIterator(ordered=request.ordered)
+            leash.tie(dispatch, taken)
+            feeder = _started(fn, items, taken, request, dispatch)
+            from_, look, pace = done, JUDGED, dispatch.pace()
+            while (result := taken.take()) is not None:
+                index, good, value = result
+                done += 1
+                course.done = done
+                if not good:
+                    _note(value, fn, from_ + index)
+                    if not request.keep_errors or not isinstance(value, Exception):
+                        raise value
+                yield value
+                if request.alone and done - from_ == look:
+                    look, now = look + JUDGED, dispatch.pace()
+                    if now[1] - pace[1] < TRIFLE_S * (now[0] - pace[0]):
+                        feeder.pause()
+                    pace = now
+            if not feeder.paused:
+                return
+            feeder = None
+            course.turn(alone=True)
+            dispatch.forget(fn)
+    finally:
+        # At the interpreter's end all has ended before, and threads stand still with their locks.
+        if not sys.is_finalizing():
+            if feeder is None:
+                close(items)
+            else:
+                feeder.stop()
+            dispatch.kill(AutoparError("nobody takes results any more"))
+            if seen_by is not None:
+                seen_by.note(course.report())
+
+
+def _alone(
+    fn: Callable[[Any], Any], items: Iterator[Any], dispatch: Dispatch, course: Course
+) -> Generator[Any, None, bool]:
+    """Runs items here, until workers would be worth while: whether there may be more items.
+
+    A look costs as much as several calls of the briefest functions: one in 32 has one.
+    """
+    done, unseen, began_s = course.done, 0, 0.0
+    try:
+        for item in items:
+            course.come(done)
+            now_s = time.perf_counter()
+            watched = now_s - began_s > BRIEF_S * (1 + unseen)
+            began_s = now_s
+            try:
+                value = dispatch.try_one(fn, item) if watched else fn(item)
+            except Exception as error:
+                _note(error, fn, done)
+                raise
+            finally:
+                done += 1
+            yield value
+            if watched and dispatch.worth_while(fn):
+                return True
+            unseen = 0 if watched else min(MOST_UNSEEN, 2 * unseen + 1)
+            for item in islice(items, unseen):
+                try:
+                    value = fn(item)
+                except Exception as error:
+                    _note(error, fn, done)
+                    raise
+                finally:
+                    done += 1
+                yield value
+        return False
+    finally:
+        course.come(done)
+
+
+def _started(
+    fn: Callable[[Any], Any],
+    items: Iterator[Any],
+    taken: ResultIterator[Any],
+    request: Request,
+    dispatch: Dispatch,
+) -> Feeder:
+    """What reads `items` from now on."""
+
+    def ahead() -> int:
+        return request.ahead or max(LEAST_AHEAD, AHEAD * dispatch.width)
+
+    feeder = Feeder(dispatch, fn, items, taken, ahead)
+    dispatch.hold()
+    backends.backend("threads").run(feeder.run)
+    return feeder
+
+
+def _note(error: BaseException, fn: Callable[[Any], Any], index: int) -> None:
+    """Notes on an exception which item raised it."""
+    if not isinstance(error, AutoparError):
+        error.add_note(f"autopar: raised by {name_of(fn)}() for item {index}")
+
+
+def _broken(error: BaseException) -> BaseException:
+    return error
