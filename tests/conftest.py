@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import settings
 
 import autopar
+from autopar._decide.doubt import Stretch
+from autopar._engine import grounds, memory
+from autopar._model import Observation, Travel
+from autopar._platform import gil_enabled
+from autopar._primitives import arena
 
 # How long an example takes says nothing on a busy machine. In CI the examples are always the same,
 # so that what it says of a change is about the change; every other run tries new ones.
@@ -22,7 +30,11 @@ settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "here")
 )
 
-BACKENDS = ("serial", "threads", "processes")
+BACKENDS = ("serial", "threads", "processes", "hybrid")
+# With kind="cpu" alone, items are in processes where there is a GIL, and else in threads: one that
+# ends its process ends the program there.
+CPU_ALONE = "processes" if gil_enabled() else "threads"
+APART = ("cpu", "processes") if gil_enabled() else ("processes",)  # have items in processes here
 
 
 @pytest.fixture(params=BACKENDS)
@@ -32,19 +44,57 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+# Items that wait, and compute so much that threads which run them queue for the GIL.
+FETCH_AND_PARSE = Observation(
+    5, 8.5e-3, 0.5e-3, 0.5e-3, Travel(20e-6, 20e-6, payload_bytes=100), alone_s=0.53e-3
+)
+
+
+@pytest.fixture
+def queue_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads are found to queue for the GIL as soon as anybody looks, and nothing is remembered.
+
+    Whether a CPU has nothing to do meanwhile, for how long, and what others do with it, is not for
+    a test to say.
+    """
+    parsing = FETCH_AND_PARSE._replace(cpu_s=2.5e-3, gil_s=2.5e-3, alone_s=2.6e-3)
+
+    def shown(_seen: Observation, _threads: int, stretch: Stretch) -> Observation | None:
+        return parsing if stretch.counted > 4 else None
+
+    monkeypatch.setattr(grounds, "crowded", shown)
+    monkeypatch.setattr(grounds, "spare", lambda _stretch, _cpus: True)
+    monkeypatch.setattr(grounds, "by_others", lambda _stretch: 0.0)
+    monkeypatch.setattr(memory.learned, "_known", {})
+
+
 @pytest.fixture(autouse=True, scope="session")
 def nothing_is_left_behind() -> Iterator[None]:
     """After all tests and a shutdown there are no more descriptors, threads or children."""
     autopar.auto_map(abs, range(3), backend="processes")
     autopar.shutdown()
+    autopar.Lock()  # the memory that small primitives of a process share stays,
+    multiprocessing.RawValue("i")  # as that of the standard library's
+    _uvloop_once()
     gc.collect()
     before = open_descriptors()
     yield
     autopar.shutdown()
+    arena.forget_sent()
     gc.collect()
     assert eventually(lambda: not children()), f"children are left: {children()}"
-    assert open_descriptors() <= before
+    assert eventually(lambda: open_descriptors() <= before)  # the last crew may still be let go
     assert eventually(lambda: not [t for t in threading.enumerate() if t.name == "autopar"])
+
+
+def _uvloop_once() -> None:
+    """Has uvloop, where it is there, make the pipe that it keeps for the whole process."""
+    with suppress(ImportError):
+        import uvloop
+
+        loop = uvloop.new_event_loop()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 def open_descriptors() -> int:

@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
-import pytest
-
-from autopar._demo.workloads import NAMES
 
 DEMO = [sys.executable, "-m", "autopar", "demo"]
 GONE_WITHIN_S = 10.0
@@ -74,17 +71,18 @@ def demo_at_the_pages(run: Marked) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.timeout(180)
-def test_the_demo_runs_five_workloads_and_leaves_nothing_behind():
+def test_the_demo_runs_workloads_and_leaves_nothing_behind():
+    """Three of the five; `.ci/run` runs them all."""
+    names = ["compress", "fetch", "trivial"]
     run = Marked()
     done = subprocess.run(
-        DEMO, capture_output=True, text=True, timeout=150, env=run.environ, check=False
+        [*DEMO, *names], capture_output=True, text=True, timeout=50, env=run.environ, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    summary = lines[-len(NAMES) :]
-    assert [line.split()[0] for line in summary] == list(NAMES)
+    summary = lines[-len(names) :]
+    assert [line.split()[0] for line in summary] == names
     assert all(" equal " in line for line in summary)
     assert max(map(len, lines)) <= 80
     assert run.left() == []

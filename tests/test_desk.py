@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from autopar._engine.desk import Desk
+from autopar._engine.inbox import Entry, OpenDesk
 from autopar._engine.source import Source
+from autopar._pending import AsyncResult
+from autopar._platform import gil_enabled
 from autopar.backends.chunk import Chunk
 
 LONG_S = 20e-3  # a chunk is allowed to run this long
@@ -37,6 +40,28 @@ def items_of(kind: str, count: int) -> tuple[Iterable[Any], list[Any]]:
     }
     items = made[kind]()
     return items, list(numbers) if kind == "generator" else list(items)
+
+
+@pytest.mark.parametrize("one_step", [True] * gil_enabled() + [False])
+def test_items_whose_rest_is_taken_are_all_there_once(one_step: bool) -> None:
+    """One thread runs the chunk; meanwhile, sooner or later, another takes the rest."""
+    for turn in range(500):
+        chunk, ran, met = Chunk(0, range(200), one_step=one_step), [], threading.Barrier(2)
+
+        def run(chunk: Chunk = chunk, ran: list[Any] = ran, met: Any = met) -> None:
+            met.wait()
+            ran += [item for item in chunk.todo]  # noqa: C416  a loop, as workers have it
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        met.wait()
+        for _ in range(turn):
+            pass
+        rest = chunk.take_rest()
+        assert chunk.take_rest() == []
+        worker.join()
+        assert ran + rest == [*range(200)]
+        assert chunk.waiting == 0
 
 
 def open_desk(items: Iterable[Any], chunksize: int | None = None) -> Desk:
@@ -183,11 +208,14 @@ class DeskMachine(RuleBasedStateMachine):
         kind=st.sampled_from(KINDS),
         count=st.integers(0, 40),
         chunksize=st.one_of(st.none(), st.integers(1, 9)),
+        block_s=st.sampled_from([0.0, 1e-3, 1.0]),
     )
-    def open(self, kind: str, count: int, chunksize: int | None) -> None:
+    def open(self, kind: str, count: int, chunksize: int | None, block_s: float) -> None:
+        """A block of items takes `block_s` to read: by the real clock no run would be repeated."""
         items, self.expected = items_of(kind, count)
         self.count = count
-        self.desk = open_desk(items, chunksize)
+        ticks = itertools.count()
+        self.desk = Desk(Source(items, lambda: next(ticks) * block_s), chunksize)
 
     # what the model knows
 
@@ -654,3 +682,19 @@ class many_switches:
 
     def __exit__(self, *exc: object) -> None:
         sys.setswitchinterval(self.was_s)
+
+
+def test_a_task_that_was_given_back_is_not_settled() -> None:
+    """Nobody would run it, if all seemed to be done."""
+    ticket: AsyncResult[int] = AsyncResult()
+    desk = OpenDesk("processes")
+    assert desk.put([Entry(ticket, "task")])
+    taken = desk.take(1, 0.0, 0.0)
+    assert taken is not None
+    assert desk.unsettled == 1
+    desk.give_back(*taken)
+    assert desk.unsettled == 1
+    again = desk.take(1, 0.0, 0.0)
+    assert again is not None
+    desk.settle(again[0], [4], 0.0)
+    assert (desk.unsettled, ticket.get(1)) == (0, 4)

@@ -2,9 +2,18 @@
 
 import subprocess
 import sys
+from math import sqrt
 from pathlib import Path
 
 import pytest
+
+
+def error_of(call):
+    """What a call raises, which Python's versions word in their own ways."""
+    with pytest.raises(ValueError) as caught:
+        call()
+    return caught.value
+
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -17,8 +26,43 @@ PRINTS = {
         "processes, 2 workers: 20 items",
         "serial, 1 workers: 20 items",
     ],
-    "howto_errors.py": ["raised: math domain error", "good: [2.0, 3.0]", "failed: 2"],
+    "howto_async.py": [
+        "primes: [4, 25, 168]\n",
+        "50 pages, the last one is page 49\n",
+        "enough: page 20\n",
+        "without a loop: ['page 0', 'page 1', 'page 2']\n",
+    ],
+    "howto_errors.py": [
+        f"raised: {error_of(lambda: sqrt(-1.0))}\n",
+        "good: [2.0, 3.0]",
+        "failed: 2",
+    ],
+    "howto_decorator.py": ["4\n[4, 6, 4]\n[4, TypeError(", "4\n9\n5\n"],
+    "howto_executor.py": ["['how!', 'when!']\n", "['who!', 'why!']\n", "what!\nwhere!\n"],
+    "howto_faults.py": [
+        "tea: TEA\n",
+        "stone: not done within 0.5 s\n",
+        "milk: MILK\n",
+        "bomb: its process died, exit code -9\n",
+        "soup: ValueError: sold out\n",
+        "jam: JAM\n",
+    ],
     "howto_initializer.py": ["[0.4, 0.2, 0.4, 0.2]"],
+    "howto_lazy.py": ["enough: 1015\n", "there is 25\n", "there is 49\n"],
+    "howto_output.py": [
+        "WARNING smoke from the burnt rice\n",
+        "lines: ['cooking burnt rice', 'cooking soup']\n",
+    ],
+    "howto_owner_died.py": ["an owner died in the middle: ", "8 begun, 8 done\n"],
+    "howto_progress.py": ["fetch: all 200 done, on threads\n", "enough\n"],
+    "howto_reduce.py": ["[('to', 9900), ('be', 9900)]\n"],
+    "howto_retry.py": [
+        "home: '<home>' after 3\n",
+        "missing: FileNotFoundError('missing') after 1\n",
+        "news: '<news>' after 3\n",
+    ],
+    "howto_seed.py": ["same seed, same numbers: True\n", "other seed, same numbers: False\n"],
+    "howto_share.py": ["2800 interpreter\n"],
     "monte_carlo.py": [", formula 7.128", "same as the plain loop"],
     "resize_images.py": ["30 thumbnails", "same as the plain loop"],
     "spelling.py": [],
@@ -30,6 +74,10 @@ PRINTS = {
         "LookupError: no word is like 'xqzwvk'",
         "item 10",
         "21 answers, nothing found for ['xqzwvk']",
+    ],
+    "two_rooms.py": [
+        "autopar.threads: 3 texts, 14 words\n",
+        "autopar.processes: 3 texts, 14 words\n",
     ],
     "word_count.py": ["250 files", "same as the plain loop"],
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
+import gc
 import itertools
 import random
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +28,8 @@ from autopar import (
     observe,
     plan,
 )
+from autopar._platform import gil_enabled
+from conftest import BACKENDS, eventually
 
 
 def test_results_are_those_of_the_loop_in_order(backend: str) -> None:
@@ -154,6 +159,15 @@ def test_an_earlier_failing_item_wins_over_the_iterable(backend: str) -> None:
         auto_map(work.reciprocal, items(), backend=backend)
 
 
+def test_an_iterable_that_is_slower_than_its_items_may_be_long(backend: str) -> None:
+    def slow() -> Iterator[int]:
+        for x in range(700):
+            time.sleep(0.0006)
+            yield x
+
+    assert auto_map(work.pause_at_600, slow(), backend=backend, workers=1) == [*range(700)]
+
+
 def test_an_endless_iterable_ends_with_the_first_failure(backend: str) -> None:
     with pytest.raises(ZeroDivisionError):
         auto_map(work.reciprocal, itertools.count(-50), backend=backend)
@@ -198,6 +212,27 @@ def test_no_more_items_run_at_once_than_workers() -> None:
     assert most <= 5
     auto_map(item, range(60), workers=5)
     assert most <= 5
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_items_may_wait_for_each_other(count: int) -> None:
+    """As in a thread pool of a hundred, even if the loop would wait for ever."""
+    barrier = threading.Barrier(count)
+    for kind in ("auto", "io"):
+        assert sorted(auto_map(lambda _: barrier.wait(20), range(count), kind)) == [*range(count)]
+
+
+@pytest.mark.skipif(not gil_enabled(), reason="there is no GIL to queue for")
+@pytest.mark.usefixtures("queue_shown")
+def test_a_change_of_course_has_no_more_items_at_once_than_workers() -> None:
+    """Threads make way for a hybrid without overlap."""
+    with observe() as seen:
+        spans = auto_map(work.wait_and_compute, range(600), workers=6)
+    plans = [plan.backend for plan in seen.reports[0].plans]
+    assert plans[:2] == ["threads", "hybrid"], seen.reports[0]
+    began, ended = sorted(span[0] for span in spans), sorted(span[1] for span in spans)
+    for index, moment in enumerate(began):
+        assert index + 1 - bisect.bisect_right(ended, moment) <= 6
 
 
 def test_one_slow_item_does_not_hold_the_others_up(backend: str) -> None:
@@ -254,6 +289,62 @@ def test_any_executor_can_be_the_backend() -> None:
             auto_map(work.reciprocal, [3, 2, 1, 0, 1], backend=executor)
         got = auto_map(work.reciprocal, [1, 0], backend=executor, errors="return")
         assert isinstance(got[1], ZeroDivisionError)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Only what nobody refers to any more goes."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def all_gone(things: list[weakref.ref[Any]]) -> bool:
+    if not gil_enabled():  # what another thread has held goes when that has looked
+        gc.collect()
+    return not any(thing() for thing in things)
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize(
+    ("backend", "options"),
+    [
+        *[(name, {}) for name in BACKENDS],
+        *[(name, {"errors": "return"}) for name in BACKENDS],
+        *[(name, {"timeout": 30}) for name in ("threads", "processes")],
+        *[(None, {"kind": kind}) for kind in ("auto", "cpu", "io")],
+    ],
+    ids=str,
+)
+def test_nothing_of_a_call_outlives_its_results(
+    backend: str | None, options: dict[str, Any]
+) -> None:
+    """What is large goes at once, not when the garbage is collected."""
+    gone: list[weakref.ref[Any]] = []
+
+    def things() -> Iterator[work.Thing]:
+        for x in range(40):
+            thing = work.Thing(x)
+            gone.append(weakref.ref(thing))
+            yield thing
+
+    results = auto_map(work.other_thing, things(), backend=backend, **options)
+    assert [thing.x for thing in results] == list(range(1, 41))
+    assert eventually(lambda: all_gone(gone))
+    gone += [weakref.ref(thing) for thing in results]
+    del results
+    assert eventually(lambda: all_gone(gone))
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_nothing_of_a_call_outlives_its_exception(backend: str) -> None:
+    things = [work.Thing(x) for x in (1, 2, -1, 3)] * 10
+    gone = [weakref.ref(thing) for thing in things]
+    with pytest.raises(ValueError, match="below zero") as caught:
+        auto_map(work.other_thing, things, backend=backend)
+    del things, caught
+    assert eventually(lambda: all_gone(gone))
 
 
 def test_calls_from_many_threads_do_not_mix() -> None:
@@ -318,9 +409,9 @@ def test_a_plan_runs_only_the_probe(tmp_path: Path) -> None:
         return work.stamp(path)
 
     chosen = plan(item, paths)
-    assert chosen.backend == "threads"
+    assert chosen.backend in ("threads", "hybrid")
     assert len(list(tmp_path.iterdir())) < 100
-    assert chosen.predicted_s["threads"] < chosen.predicted_s["serial"]
+    assert chosen.predicted_s[chosen.backend] < chosen.predicted_s["serial"]
 
 
 def test_what_would_not_travel_stays_in_shared_memory() -> None:
@@ -328,8 +419,10 @@ def test_what_would_not_travel_stays_in_shared_memory() -> None:
     with observe() as seen:
         assert auto_map(work.unwrap, boxes) == list(range(60))
         assert [box.x for box in auto_map(work.wrap_unpicklable, range(60))] == list(range(60))
+        assert auto_map(work.unwrap, boxes, "cpu") == list(range(60))
     assert "processes" not in [report.backend for report in seen.reports]
-    assert "pickle" in seen.reports[0].because
+    if gil_enabled():  # else nobody asks: threads are best anyway
+        assert "this object stays at home" in seen.reports[-1].because
 
 
 @pytest.mark.parametrize("function", [work.unwrap, work.wrap_unpicklable])

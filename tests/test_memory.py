@@ -12,7 +12,7 @@ import pytest
 import work
 from autopar import Observation, Report, Travel, auto_map, observe
 from autopar._engine import memory
-from conftest import eventually
+from conftest import CPU_ALONE, eventually
 
 
 def call(fn: Any, items: Any, **options: Any) -> tuple[list[Any], Report]:
@@ -89,15 +89,47 @@ def test_functions_that_end_are_not_kept_alive() -> None:
     assert eventually(is_gone)
 
 
+@pytest.mark.skipif(CPU_ALONE != "processes", reason="what is not kept is a plan for processes")
+def test_the_length_of_a_first_item_that_was_never_seen_to_end_is_not_kept() -> None:
+    """It may have been an import: the next call looks again."""
+
+    def first_is_long(x: int) -> int:
+        work.spin(1.0 if x == 0 else 0.02)
+        return x
+
+    results, report = call(first_is_long, range(40))
+    assert results == list(range(40))
+    assert report.backend == "processes"
+    made_from = report.plans[-1].observation
+    assert made_from is not None
+    assert made_from.items == 0, str(report)
+    assert not remembered(call(first_is_long, range(40))[1])
+
+
+@pytest.mark.skipif(CPU_ALONE != "processes", reason="what is kept is a plan for processes")
+def test_what_was_planned_while_the_first_item_ran_is_kept_if_the_others_were_like_it() -> None:
+    def compute(x: int) -> int:
+        work.spin(0.05)
+        return x
+
+    report = call(compute, range(12))[1]
+    assert report.backend == "processes"  # most often decided before the first has ended
+    results, report = call(compute, range(12))
+    assert results == list(range(12))
+    assert "as in its last call" in report.plans[0].because, str(report)
+
+
 @pytest.mark.parametrize("computes", [False, True])
 def test_a_false_memory_is_dropped_within_the_call(computes: bool) -> None:
     phase = Phase()
     phase.computes = computes
     lasts_s, cpu_s = 0.005, 5e-5 if computes else 0.005
     seen = Observation(items=10, wall_s=lasts_s, cpu_s=cpu_s, gil_s=cpu_s)
-    travel = Travel(pack_s=1e-5, payload_bytes=10)
-    memory.keep(
-        phase, 0, memory.Learned(seen._replace(travel=travel), lasts_s, 32 if computes else 0)
+    travel = Travel(here_s=1e-5, there_s=1e-5, payload_bytes=10)
+    memory.learned.keep(
+        phase,
+        0,
+        memory.Learned(seen._replace(travel=travel), lasts_s, 32 if computes else 0, not computes),
     )
     results, report = call(phase, range(600))
     assert results == list(range(600))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from autopar._decide.costs import COLD, WARM, Costs
 from autopar._decide.planner import (
+    HYBRID,
     NEVER,
     PROCESSES,
     SERIAL,
@@ -20,6 +21,7 @@ from autopar._decide.planner import (
     WORTH_S,
     no_travel,
     plan,
+    processes_may_gain,
 )
 from autopar._model import Machine, Observation, Options, Plan, Travel
 
@@ -33,7 +35,12 @@ seconds = st.one_of(st.just(0.0), st.floats(1 * NS, 10.0), st.floats(1 * US, 10 
 counts = st.one_of(st.none(), st.integers(0, 100), st.integers(0, 10**7))
 travels = st.one_of(
     st.none(),
-    st.builds(Travel, pack_s=st.floats(0, 0.1), payload_bytes=st.integers(0, 10**9)),
+    st.builds(
+        Travel,
+        here_s=st.floats(0, 0.1),
+        there_s=st.floats(0, 0.1),
+        payload_bytes=st.integers(0, 10**9),
+    ),
     st.builds(Travel, why_not=st.text(min_size=1)),
 )
 machines = st.builds(
@@ -53,7 +60,13 @@ options = st.builds(
     backend=st.one_of(st.none(), st.sampled_from([SERIAL, THREADS, PROCESSES])),
     workers=st.one_of(st.none(), st.integers(1, 2000)),
 )
-free_options = st.builds(Options, workers=st.one_of(st.none(), st.integers(1, 2000)))
+free_options = st.builds(
+    Options,
+    backend=st.none(),
+    workers=st.one_of(st.none(), st.integers(1, 2000)),
+    chunksize=st.none(),
+    single=st.booleans(),
+)
 
 
 @st.composite
@@ -76,7 +89,9 @@ def test_workers_are_at_least_one_and_at_most_the_items_and_the_limit(
 ) -> None:
     made = plan(seen, machine, left, asked, costs)
     assert made.workers >= 1
-    assert made.workers <= max(1, max(1, seen.items) if left is None else left)
+    items = max(1, seen.items) if left is None else left
+    running = not seen.items  # the first one, beside those left
+    assert made.workers <= max(1, items + running)
     assert asked.workers is None or made.workers <= asked.workers
 
 
@@ -104,8 +119,26 @@ def test_more_workers_than_two_never_predict_slower(
 def test_a_machine_without_a_gil_never_chooses_processes(
     seen: Observation, machine: Machine, left: int | None, asked: Options, costs: Costs
 ) -> None:
-    made = plan(seen, machine._replace(gil=False), left, asked, costs)
+    shared = asked._replace(single=False)
+    made = plan(seen, machine._replace(gil=False), left, shared, costs)
     assert made.backend != PROCESSES
+
+
+@given(observations(), machines, counts, free_options, crews)
+def test_items_that_must_not_run_beside_each_other_never_go_to_threads(
+    seen: Observation, machine: Machine, left: int | None, asked: Options, costs: Costs
+) -> None:
+    made = plan(seen, machine, left, asked._replace(single=True), costs)
+    assert made.backend != THREADS
+
+
+@given(observations(), machines, counts, free_options, st.sampled_from([COLD, WARM]))
+def test_where_processes_cannot_gain_they_are_not_chosen_however_little_it_takes_to_travel(
+    seen: Observation, machine: Machine, left: int | None, options: Options, costs: Costs
+) -> None:
+    at_best = plan(seen._replace(travel=FREE), machine, left, options, costs)
+    if at_best.backend in (PROCESSES, HYBRID) and machine.cpus > 1:
+        assert processes_may_gain(seen, machine, left, costs)
 
 
 @given(observations(), machines, counts, free_options, st.floats(0, 1))
@@ -166,11 +199,12 @@ def test_every_strategy_is_predicted_and_the_choice_is_close_to_the_least(
     seen: Observation, machine: Machine, left: int | None, asked: Options, costs: Costs
 ) -> None:
     made = plan(seen, machine, left, asked, costs)
-    assert set(made.predicted_s) == {SERIAL, THREADS, PROCESSES}
+    assert set(made.predicted_s) == {SERIAL, THREADS, PROCESSES, HYBRID}
     assert all(cost_s >= 0 for cost_s in made.predicted_s.values())
     chosen_s, least_s = made.predicted_s[made.backend], min(made.predicted_s.values())
     chosen_by_us = asked.backend is None
-    assert not chosen_by_us or WORTH * chosen_s <= least_s or chosen_s - least_s <= WORTH_S
+    near = WORTH * chosen_s <= least_s or chosen_s - least_s <= WORTH_S
+    assert not chosen_by_us or near or WORTH**2 * chosen_s <= made.predicted_s[HYBRID]
 
 
 @given(observations(), machines, counts, free_options, crews)
@@ -198,7 +232,7 @@ def test_nothing_left_and_one_item_left_stay_in_the_loop(
     seen: Observation, machine: Machine, asked: Options, costs: Costs
 ) -> None:
     for left in (0, 1):
-        made = plan(seen, machine, left, asked, costs)
+        made = plan(seen._replace(items=seen.items + left), machine, left, asked, costs)
         assert (made.backend, made.workers) == (SERIAL, 1)
 
 
@@ -208,6 +242,20 @@ def test_an_unknown_length_is_planned_as_if_as_much_were_left_as_is_done(
 ) -> None:
     unknown = plan(seen, machine, None, asked, costs)
     assert unknown == plan(seen, machine, max(1, seen.items), asked, costs)
+
+
+@given(observations(), machines, st.integers(0, 10**7), options, crews)
+def test_an_item_that_has_not_ended_is_planned_for_as_one_more_and_twice_as_long(
+    seen: Observation, machine: Machine, left: int, chosen: Options, costs: Costs
+) -> None:
+    running = seen._replace(items=0)
+    wall_s, cpu_s, gil_s = 2 * seen.wall_s, 2 * seen.cpu_s, 2 * seen.gil_s
+    ended = seen._replace(items=1, wall_s=wall_s, cpu_s=cpu_s, gil_s=gil_s)
+    one = plan(running, machine, left, chosen, costs)
+    other = plan(ended, machine, left + 1 if left else 0, chosen, costs)  # it is left itself
+    assert (one.backend, one.workers) == (other.backend, other.workers)
+    assert one.predicted_s == other.predicted_s
+    assert one.observation == running
 
 
 @given(observations(), machines, counts, free_options, crews)
@@ -274,6 +322,9 @@ TABLE: list[tuple[str, Observation, Machine, int | None, Options, Costs, str, tu
      waits(10 * MS, 1 * MS), TWO, 400, ANY, COLD, THREADS, (9, 20)),
     ("waits of 1 s that may also travel, 64 CPUs: still polite threads, not 256 processes",
      waits(1 * S)._replace(travel=FREE), MANY, 1000, ANY, COLD, THREADS, (100, 100)),
+    ("waits with much Python in them, 256 CPUs: no more than is polite, by any means",
+     waits(100 * MS, 30 * MS)._replace(travel=FREE), Machine(256), 2000, ANY, WARM, THREADS,
+     (3, 100)),
     # items that hold the GIL while they wait (a C library that does not let go)
     ("200 items that sleep 5 ms with the GIL: only processes overlap them",
      Observation(10, 5 * MS, 0.0, 5 * MS, FREE), TWO, 200, ANY, COLD, PROCESSES, (2, 8)),
@@ -306,6 +357,10 @@ TABLE: list[tuple[str, Observation, Machine, int | None, Options, Costs, str, tu
      python(2 * MS), TWO, 2, ANY, WARM, SERIAL, (1, 1)),
     ("100 000 items of 40 ns: 4 ms of work",
      python(40 * NS), TWO, 100_000, ANY, COLD, SERIAL, (1, 1)),
+    ("a million items of 200 ns without a GIL: what threads share costs as much",
+     python(200 * NS, None), NO_GIL, 1_000_000, ANY, COLD, SERIAL, (1, 1)),
+    ("a million items of 2 us without a GIL",
+     python(2 * US, None), NO_GIL, 1_000_000, ANY, COLD, THREADS, (2, 2)),
     ("the caller asks for threads all the same",
      python(3 * MS), TWO, 300, Options(backend=THREADS), COLD, THREADS, (2, 2)),
     ("the caller asks for the loop all the same",
@@ -334,13 +389,13 @@ TABLE: list[tuple[str, Observation, Machine, int | None, Options, Costs, str, tu
      Observation(10, 5 * MS, 5 * MS, 3.5 * MS, FREE), TWO, 400, ANY, COLD, PROCESSES, (2, 2)),
     # what travelling costs
     ("200 items of 10 ms that return 64 MB each: the way costs more than the work",
-     python(10 * MS, Travel(5 * MS, 64 * MB)), TWO, 200, ANY, COLD, SERIAL, (1, 1)),
+     python(10 * MS, Travel(5 * MS, 5 * MS, 64 * MB)), TWO, 200, ANY, COLD, SERIAL, (1, 1)),
     ("20 items of 2 s that return 64 MB each: the way is a small part",
-     python(2 * S, Travel(5 * MS, 64 * MB)), TWO, 20, ANY, COLD, PROCESSES, (2, 2)),
+     python(2 * S, Travel(5 * MS, 5 * MS, 64 * MB)), TWO, 20, ANY, COLD, PROCESSES, (2, 2)),
     ("items of 10 us that cost 30 us to pickle",
-     python(10 * US, Travel(30 * US, 2000)), TWO, 10**6, ANY, WARM, SERIAL, (1, 1)),
+     python(10 * US, Travel(30 * US, 30 * US, 2000)), TWO, 10**6, ANY, WARM, SERIAL, (1, 1)),
     ("64 CPUs and 10 ms items that cost 2 ms to pickle: as many as can be fed",
-     python(10 * MS, Travel(2 * MS, 0)), MANY, 10_000, ANY, COLD, PROCESSES, (6, 6)),
+     python(10 * MS, Travel(2 * MS, 2 * MS, 0)), MANY, 10_000, ANY, COLD, PROCESSES, (6, 6)),
     # what is left
     ("nothing left", python(3 * MS), TWO, 0, ANY, COLD, SERIAL, (1, 1)),
     ("one item left", python(3 * S), TWO, 1, ANY, COLD, SERIAL, (1, 1)),
@@ -425,4 +480,5 @@ def test_planning_is_quick_on_the_largest_machine(seen: Any, machine: Machine) -
 def test_a_prediction_is_never_nonsense_for_items_too_quick_to_be_measured() -> None:
     made = plan(Observation(10, 0.0, 0.0, 0.0, FREE), TWO, 10**9, ANY, WARM)
     assert made.backend == SERIAL
-    assert all(math.isfinite(cost_s) for cost_s in made.predicted_s.values())
+    possible_s = [cost_s for name, cost_s in made.predicted_s.items() if name != HYBRID]
+    assert all(math.isfinite(cost_s) for cost_s in possible_s)

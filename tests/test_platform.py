@@ -73,10 +73,15 @@ def sleep(stop: threading.Event) -> None:
 
 
 def over(clock: ThreadClock, seconds: float) -> tuple[float, float, float, int]:
-    """(wall, cpu, run queue, voluntary switches) of the watched thread over some seconds."""
+    """(wall, cpu, ready without a CPU, voluntary switches) of the watched thread over some time.
+
+    Ready without a CPU is a thread in the run queue, and one whose CPU the host has taken away.
+    """
+    machine = _platform.machine_times()
     began, before = time.perf_counter(), clock.read(switches=True)
     time.sleep(seconds)
     wall, after = time.perf_counter() - began, clock.read(switches=True)
+    stolen = _platform.machine_times().stolen_s - machine.stolen_s
     assert before.cpu_s is not None
     assert after.cpu_s is not None
     assert before.runqueue_s is not None
@@ -86,7 +91,7 @@ def over(clock: ThreadClock, seconds: float) -> tuple[float, float, float, int]:
     return (
         wall,
         after.cpu_s - before.cpu_s,
-        after.runqueue_s - before.runqueue_s,
+        after.runqueue_s - before.runqueue_s + stolen,
         after.voluntary - before.voluntary,
     )
 
@@ -228,6 +233,21 @@ def test_a_kernel_that_does_not_count_delays_says_none(monkeypatch):
     assert clock.read().runqueue_s is None
     assert clock.read().cpu_s is not None
     clock.close()
+
+
+def test_what_this_process_computes_the_machine_has_used():
+    began_s, before = time.process_time(), _platform.machine_times()
+    while time.process_time() - began_s < 0.2:
+        pass
+    after = _platform.machine_times()
+    assert after.used_s - before.used_s > 0.2 - 0.05  # counted by hundredths and by ticks
+    assert after.stolen_s >= before.stolen_s
+
+
+@pytest.mark.parametrize("line", [b"", b"cpu  1 2 3\n", b"intr 1 2 3 4 5 6 7 8 9\n"])
+def test_a_machine_that_does_not_count_what_is_stolen_has_nothing_stolen(monkeypatch, line):
+    monkeypatch.setattr(_platform, "_pread", lambda file: line)
+    assert _platform.machine_times() == _platform.NOTHING_STOLEN
 
 
 def test_own_switches_count_the_times_this_thread_gave_up_its_cpu():

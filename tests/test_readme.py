@@ -68,5 +68,5 @@ def test_the_programs_in_the_docs_are_the_tested_examples(page):
 
 def test_the_reference_lists_every_public_name():
     reference = (PROJECT / "docs" / "reference.rst").read_text()
-    listed = re.findall(r"^\.\. auto\w+:: autopar\.(\w+)$", reference, re.MULTILINE)
+    listed = re.findall(r"^\.\. auto(?!module)\w+:: autopar\.(\w+)$", reference, re.MULTILINE)
     assert sorted(listed) == sorted(autopar.__all__)

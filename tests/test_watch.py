@@ -21,9 +21,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autopar._model import Observation
-from autopar._observe.watch import WAITS, Progress, Subject, Watch
+from autopar._observe.watch import WAITS, Progress, Subject, Watch, stolen_from
+from autopar._platform import MachineTimes, gil_enabled
 from conftest import open_descriptors
 
 ROUNDS = 9
@@ -76,8 +79,8 @@ def nap_in_c() -> None:
 
 def download_and_parse() -> None:
     """One part computes, four parts wait."""
-    time.sleep(4e-3)
-    until_s = time.thread_time() + 1e-3
+    time.sleep(0.8e-3)
+    until_s = time.thread_time() + 0.2e-3
     while time.thread_time() < until_s:
         pass
 
@@ -197,7 +200,7 @@ def test_what_waits_is_said_to_wait(item: Callable[[], None], neighbours: int) -
 @pytest.mark.parametrize("item", [loop, parse])
 def test_python_code_is_said_to_hold_the_gil(item: Callable[[], None], neighbours: int) -> None:
     seen = watched(item)
-    assert mostly([holding(one) > 0.6 for one in seen]), shares(seen)
+    assert mostly([(holding(one) > 0.6) == gil_enabled() for one in seen]), shares(seen)
 
 
 @pytest.mark.parametrize("item", [sha256, deflate])
@@ -215,11 +218,17 @@ def test_waiting_is_said_to_leave_the_gil_free(item: Callable[[], None], neighbo
 
 
 def test_waiting_with_the_gil_is_told_from_waiting_without(neighbours: int) -> None:
-    """Beside busy processes it queues for a CPU too, and leaves the GIL free meanwhile."""
+    """Where other processes are busy it queues for a CPU too, and leaves the GIL free meanwhile.
+
+    (That it does so is no fault, and nobody can promise a test a machine of its own.)
+    """
     seen = watched(nap_with_gil, 2 * ROUNDS)
     told = sum(holding(one) > 0.6 for one in seen)
+    if not gil_enabled():
+        assert not told, shares(seen)
+        return
     mistaken = sum(holding(one) > 0.6 for one in watched(nap_in_c, 2 * ROUNDS))
-    assert told > (ROUNDS if not neighbours else ROUNDS // 2), shares(seen)
+    assert told > ROUNDS // 2, shares(seen)
     assert mistaken < told / 3
 
 
@@ -228,16 +237,18 @@ def test_items_that_wait_and_compute_are_said_to_do_both(neighbours: int) -> Non
     assert mostly([WAITS < waiting(one) < 0.95 for one in seen]), shares(seen)
 
 
-@pytest.mark.parametrize("item", [loop, nap])
+@pytest.mark.parametrize(
+    ("item", "clock"), [(loop, time.thread_time), (nap, time.perf_counter)], ids=["loop", "nap"]
+)
 def test_an_item_takes_as_long_as_it_takes_when_nothing_else_runs(
-    item: Callable[[], None],
+    item: Callable[[], None], clock: Callable[[], float]
 ) -> None:
-    """The queue for a CPU is left out, so beside busy processes it is not longer either."""
+    """The queue for a CPU is left out: what only computes takes its CPU time, wherever it runs."""
     alone = []
     for _ in range(50):
-        began_s = time.perf_counter()
+        began_s = clock()
         item()
-        alone.append(time.perf_counter() - began_s)
+        alone.append(clock() - began_s)
     seen = sorted(one.wall_s for one in watched(item))
     assert sorted(alone)[25] / 3 < seen[ROUNDS // 2] < sorted(alone)[25] * 3
 
@@ -263,6 +274,25 @@ def test_a_thread_is_judged_by_what_it_does_and_not_by_the_threads_beside_it() -
         seen = [Runner(nap).run() for _ in range(ROUNDS)]
         stop.set()
     assert mostly([holding(one) < 0.3 for one in seen]), shares(seen)
+
+
+seconds = st.floats(0, 100)
+
+
+@given(seconds, seconds, seconds)
+def test_what_was_stolen_from_a_thread_is_a_part_of_all_that_was_stolen(
+    cpu_s: float, used_s: float, stolen_s: float
+) -> None:
+    assert 0 <= stolen_from(cpu_s, MachineTimes(used_s, stolen_s)) <= stolen_s
+    assert stolen_from(cpu_s, MachineTimes(used_s, 0.0)) == 0
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1), st.floats(0.01, 0.99))
+def test_whoever_computes_is_stolen_from_alike(mine_s: float, other_s: float, share: float) -> None:
+    """Two threads that compute for so long, on a host that gives only a share of its CPUs."""
+    lost = 1 / share - 1
+    machine = MachineTimes(mine_s + other_s, (mine_s + other_s) * lost)
+    assert stolen_from(mine_s, machine) == pytest.approx(mine_s * lost)
 
 
 def test_a_watch_that_has_seen_little_has_no_verdict() -> None:

@@ -25,6 +25,14 @@ def spin(seconds: float) -> float:
     return seconds
 
 
+def wait_and_compute(_item: object) -> tuple[float, float]:
+    """Takes 6 ms, one of them under the GIL; when it began and when it ended."""
+    began_s = time.monotonic()
+    time.sleep(0.005)
+    spin(0.001)
+    return began_s, time.monotonic()
+
+
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
@@ -138,3 +146,140 @@ def start_worker(path: str) -> None:
 
 def refuse_to_start() -> None:
     raise RuntimeError("no worker for you")
+
+
+def pause_at_600(x: int) -> int:
+    time.sleep(0.01 if x == 600 else 0)
+    return x
+
+
+class Thing:
+    """Can be referred to weakly, and travels."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+
+def other_thing(thing: Thing) -> Thing:
+    time.sleep(0.001)
+    if thing.x < 0:
+        raise ValueError("a thing below zero")
+    return Thing(thing.x + 1)
+
+
+def identity(x: Any) -> Any:
+    return x
+
+
+def spread(*args: Any, **kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, kwargs
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def compute(count: int) -> int:
+    total = 0
+    for number in range(count):
+        total += number * number % 7
+    return total
+
+
+def computed_in(count: int) -> int:
+    """The process that computes so long."""
+    compute(count)
+    return os.getpid()
+
+
+def waited_in(seconds: float) -> int:
+    """The process that waits so long."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def span(seconds: float) -> tuple[float, float]:
+    """When a wait began and ended."""
+    began_s = time.monotonic()
+    time.sleep(seconds)
+    return began_s, time.monotonic()
+
+
+def computing_span(count: int) -> tuple[float, float]:
+    began_s = time.monotonic()
+    compute(count)
+    return began_s, time.monotonic()
+
+
+def slow_double(x: int) -> int:
+    time.sleep(0.005)
+    return 2 * x
+
+
+def make_lock() -> Any:
+    return threading.Lock()
+
+
+_local = threading.local()
+
+
+def prepare(word: str) -> None:
+    """An initializer: what it leaves, only its own worker sees."""
+    _local.word = word
+
+
+def prepared(_item: object) -> str:
+    time.sleep(0.002)
+    return str(_local.word)
+
+
+def fail_late_or_soon(x: int) -> int:
+    if x == 3:
+        time.sleep(0.1)
+    if x in (3, 7):
+        raise ValueError(f"item {x}")
+    return x
+
+
+def fail_once(path: str) -> str:
+    """Fails the first time it is called with this path."""
+    if not os.path.exists(path):
+        stamp(path)
+        raise ConnectionError("not yet")
+    return path
+
+
+class Called:
+    """Can be called."""
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __call__(self, y: int) -> int:
+        return self.x + y
+
+
+class Values(list[int]):
+    """Has methods in C, and can be referred to weakly."""
+
+
+class Counted:
+    """Knows how many of its kind there are, and the most there have been."""
+
+    alive = most = 0
+    lock = threading.RLock()
+
+    def __init__(self, _item: object) -> None:
+        self._count(1)
+
+    def __del__(self) -> None:
+        self._count(-1)
+
+    @staticmethod
+    def _count(more: int) -> None:
+        with Counted.lock:
+            Counted.alive += more
+            Counted.most = max(Counted.most, Counted.alive)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Counted, (None,)
