@@ -10,26 +10,15 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import select
-import signal
-import subprocess
 import sys
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-START_LIMIT_S = 60.0
-CALL_LIMIT_S = 60.0
-# Compiled modules are kept, as an installed package's are, even where development switches it off.
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-}
+from _child import Child
+
 PACKAGES = {"autopar": "autopar", "loky": "joblib", "joblib": "joblib", "mpire": "mpire"}
-
-
-class Failed(Exception):
-    """A measurement that gave no time; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -45,66 +34,20 @@ class Call:
     because: str = ""
 
 
-class Measured:
+class Measured(Child):
     """The handle on one pair's process."""
 
     def __init__(self, case: str, system: str, server: str) -> None:
+        super().__init__(__file__, case, system, server)
         self.system = system
         self.import_s = 0.0
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, case, system, server],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env=ENVIRONMENT,
-        )
 
     def wait_until_ready(self) -> None:
-        self.import_s = self._answer(START_LIMIT_S)["import_s"]
+        self.import_s = self.ready()["import_s"]
 
     def call(self) -> Call:
         """Run the case once more. Raises: Failed."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(b"call\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise Failed(f"exit status {self._process.wait()}") from None
-        answer = self._answer(CALL_LIMIT_S)
-        if "error" in answer:
-            raise Failed(answer["error"])
-        return Call(**answer)
-
-    def _answer(self, limit_s: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        line = b""
-        deadline = time.monotonic() + limit_s
-        while not line.endswith(b"\n"):
-            left_s = max(0.0, deadline - time.monotonic())
-            if not select.select([descriptor], [], [], left_s)[0]:
-                raise Failed(f"no result within {limit_s:.0f} s")
-            part = os.read(descriptor, 1 << 16)
-            if not part:
-                raise Failed(f"exit status {self._process.wait()}")
-            line += part
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the process and whatever it left in its session."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.close()
-            self._process.wait(timeout=10)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
-            pass
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self._process.wait()
-        self._process.stdout.close()
+        return Call(**self.ask("call"))
 
 
 def main(case_name: str, system: str, server: str) -> None:
@@ -118,6 +61,11 @@ def main(case_name: str, system: str, server: str) -> None:
     import_s = time.perf_counter() - started
 
     from _cases import CASES, digest
+
+    if case_name not in CASES:
+        from _more_cases import HELD_OUT, MORE
+
+        CASES |= {case.name: case for case in MORE + HELD_OUT}
     from _systems import SYSTEMS
 
     case = CASES[case_name]

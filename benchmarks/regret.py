@@ -12,6 +12,10 @@ leave. Then come rounds: each finalist gets a fresh process, all of them make on
 in random order, and then take turns at warm calls, so that every ratio compares two calls made
 within seconds of each other. A case's regret against one rival is the median of those ratios,
 and the rival that autopar looks worst against is the oracle.
+
+To look worst against the luckiest of several is more than 1 also for whoever is as good as the best
+of them. How much more, a twin shows: the rival that was best in the trial takes part a second time,
+and its regret is worked out as autopar's is. What is above the twin's is autopar's own.
 """
 
 from __future__ import annotations
@@ -19,23 +23,26 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import random
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import _server
-from _cases import CASES
-from _measure import Call, Failed, Measured
+from _bystanders import Bystanders
+from _cases import CASES, Case
+from _child import Failed
+from _measure import Call, Measured
+from _more_cases import HELD_OUT, MORE
 from _systems import CPUS, FAMILIES, QUICK, SYSTEMS
 
+ALL: dict[str, Case] = CASES | {case.name: case for case in MORE + HELD_OUT}
 OURS = "autopar"
+TWIN = "the best again"
 IN_REACH = 1.5  # times the best, in the trial: whoever is further off is not in the rounds
 MOST = 2  # of those, cold and warm each
 HOPELESS = 2.5  # times the best cold call: not tried warm
@@ -64,6 +71,7 @@ class Regret:
 class Verdict:
     """What came of one case.
 
+    twin_cold, twin_warm: the regret of the best rival's twin.
     wrong: systems whose results differ from the loop's.
     failed: systems that gave no result, and why.
     others: the share of the machine that programs which are not ours used meanwhile.
@@ -73,36 +81,12 @@ class Verdict:
     records: dict[str, Record]
     cold: Regret
     warm: Regret
+    twin_cold: Regret
+    twin_warm: Regret
     ours: Call | None
     wrong: list[str]
     failed: dict[str, str]
     others: float
-
-
-class Bystanders:
-    """How much of the machine other programs use; their load makes every figure doubtful."""
-
-    def __init__(self) -> None:
-        self._started_s = time.monotonic()
-        self._foreign_s = self._now_s()
-
-    @staticmethod
-    def _now_s() -> float:
-        with open("/proc/stat", encoding="ascii") as stat:
-            ticks = list(map(int, stat.readline().split()[1:9]))
-        user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
-        busy_s = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-        ours = [
-            resource.getrusage(resource.RUSAGE_SELF),
-            resource.getrusage(resource.RUSAGE_CHILDREN),
-        ]
-        return busy_s - sum(usage.ru_utime + usage.ru_stime for usage in ours)
-
-    def share(self) -> float:
-        """Of all CPUs, from 0 to 1, since this was made."""
-        lasted_s = time.monotonic() - self._started_s
-        cpus = os.cpu_count() or 1
-        return max(0.0, (self._now_s() - self._foreign_s) / (lasted_s * cpus))
 
 
 class Trouble:
@@ -138,12 +122,14 @@ class Trouble:
 
 @contextmanager
 def opened(
-    case: str, systems: Iterable[str], server: str, trouble: Trouble
+    case: str, systems: Iterable[str], server: str, trouble: Trouble, twin_of: str = ""
 ) -> Iterator[list[Measured]]:
     """A fresh process for each system, ready to be called."""
     crew: list[Measured] = []
     try:
-        crew.extend(Measured(case, system, server) for system in systems)
+        for system in systems:
+            crew.append(Measured(case, twin_of if system == TWIN else system, server))
+            crew[-1].system = system
         yield [measured for measured in crew if trouble.is_ready(measured)]
     finally:
         for measured in crew:
@@ -180,14 +166,19 @@ def in_reach(seconds: dict[str, float]) -> list[str]:
 
 
 def one_round(
-    case: str, records: dict[str, Record], turns: int, server: str, trouble: Trouble
+    case: str,
+    records: dict[str, Record],
+    turns: int,
+    server: str,
+    trouble: Trouble,
+    twin_of: str = "",
 ) -> Call | None:
     """Add a round to `records`; autopar's last call, if it made one."""
     ours = None
     for record in records.values():
         record.cold.append(math.inf)
         record.warm.append([math.inf] * turns)
-    with opened(case, records, server, trouble) as crew:
+    with opened(case, records, server, trouble, twin_of) as crew:
         random.shuffle(crew)
         for measured in crew:
             if (call := trouble.call(measured)) is not None:
@@ -221,22 +212,30 @@ def measure(case: str, systems: Sequence[str], rounds: int, turns: int, server: 
     bystanders = Bystanders()
     trouble = Trouble(expected_digest(case, server))
     finalists = trial(case, systems, server, trouble)
-    records = {system: Record(system) for system in [OURS, *finalists]}
+    twins = [TWIN] if finalists else []
+    records = {system: Record(system) for system in [OURS, *finalists, *twins]}
     ours = None
     for _ in range(rounds):
-        ours = one_round(case, records, turns, server, trouble) or ours
-    rivals = {system: record for system, record in records.items() if system != OURS}
+        ours = one_round(case, records, turns, server, trouble, *finalists[:1]) or ours
 
-    def flat(record: Record) -> list[float]:
-        return [seconds for turn in record.warm for seconds in turn]
+    def cold(system: str) -> list[float]:
+        return records[system].cold
+
+    def warm(system: str) -> list[float]:
+        return [seconds for turn in records[system].warm for seconds in turn]
+
+    def regret(system: str, of: Callable[[str], list[float]]) -> Regret:
+        if system not in records:
+            return Regret(math.inf, "nobody", 0.0)
+        return regret_against(of(system), {name: of(name) for name in finalists})
 
     return Verdict(
         case,
         records,
-        regret_against(records[OURS].cold, {name: record.cold for name, record in rivals.items()}),
-        regret_against(
-            flat(records[OURS]), {name: flat(record) for name, record in rivals.items()}
-        ),
+        regret(OURS, cold),
+        regret(OURS, warm),
+        regret(TWIN, cold),
+        regret(TWIN, warm),
         ours,
         trouble.wrong,
         trouble.failed,
@@ -244,15 +243,20 @@ def measure(case: str, systems: Sequence[str], rounds: int, turns: int, server: 
     )
 
 
-HEAD = f"{'case':<13}{'cold':>6}  {'oracle':<18}{'warm':>6}  {'oracle':<18}{'autopar':>9}{'others':>8}  chose"
+HEAD = (
+    f"{'case':<13}{'cold':>6}{'twin':>6}  {'oracle':<18}{'warm':>6}{'twin':>6}  {'oracle':<18}"
+    f"{'autopar':>9}{'others':>8}  chose"
+)
 
 
 def line(verdict: Verdict) -> str:
     warm_s = [seconds for turn in verdict.records[OURS].warm for seconds in turn]
     ms = f"{statistics.median(warm_s) * 1e3:.0f} ms" if warm_s else "-"
     return (
-        f"{verdict.case:<13}{verdict.cold.ratio:>6.2f}  {verdict.cold.oracle:<18}"
-        f"{verdict.warm.ratio:>6.2f}  {verdict.warm.oracle:<18}{ms:>9}"
+        f"{verdict.case:<13}{verdict.cold.ratio:>6.2f}{verdict.twin_cold.ratio:>6.2f}"
+        f"  {verdict.cold.oracle:<18}"
+        f"{verdict.warm.ratio:>6.2f}{verdict.twin_warm.ratio:>6.2f}"
+        f"  {verdict.warm.oracle:<18}{ms:>9}"
         f"{verdict.others:>8.0%}"
         f"  {verdict.ours.ran if verdict.ours else 'FAILED'}"
     )
@@ -272,9 +276,11 @@ def summary(verdicts: Sequence[Verdict]) -> Iterator[str]:
         if not finite:
             continue
         worst, case = max(regrets)
+        twins = [getattr(v, f"twin_{name}").ratio for v in verdicts]
+        floor = statistics.geometric_mean([ratio for ratio in twins if 0 < ratio < math.inf] or [1])
         yield (
             f"{name}: geometric mean {statistics.geometric_mean(finite):.2f}, "
-            f"worst {worst:.2f} ({case})"
+            f"worst {worst:.2f} ({case}); the best rival's twin: {floor:.2f}"
         )
     others = statistics.mean(verdict.others for verdict in verdicts)
     yield f"other programs took {others:.0%} of the machine, {max(v.others for v in verdicts):.0%} at worst"
@@ -287,7 +293,15 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cases", help=f"comma-separated: {', '.join(CASES)}")
+    parser.add_argument("--cases", help=f"comma-separated: {', '.join(ALL)}")
+    parser.add_argument(
+        "--more", action="store_true", help=f"{', '.join(case.name for case in MORE)}"
+    )
+    parser.add_argument(
+        "--held-out",
+        action="store_true",
+        help="those that nothing was tuned on, to be looked at last",
+    )
     parser.add_argument("--systems", help=f"comma-separated rivals: {', '.join(SYSTEMS)}")
     parser.add_argument("--all", action="store_true", help="measure everybody on every case")
     parser.add_argument("--rounds", type=int, help="rounds a case (default 4, quick 1)")
@@ -306,17 +320,24 @@ def named(text: str | None, known: dict[str, object]) -> list[str]:
     return names
 
 
+def chosen_cases(chosen: argparse.Namespace) -> list[str]:
+    if chosen.cases:
+        return named(chosen.cases, dict(ALL))
+    sets = [case.name for case in chosen.more * MORE + chosen.held_out * HELD_OUT]
+    return sets or list(CASES)
+
+
 def rivals(case: str, chosen: argparse.Namespace) -> list[str]:
     if chosen.systems or chosen.all:
         return [name for name in named(chosen.systems, dict(SYSTEMS)) if name != OURS]
-    return list((QUICK if chosen.quick else FAMILIES)[CASES[case].family])
+    return list((QUICK if chosen.quick else FAMILIES)[ALL[case].family])
 
 
 def main() -> int:
     chosen = options()
     rounds = chosen.rounds or (1 if chosen.quick else 4)
     turns = chosen.turns or 2
-    cases = named(chosen.cases, dict(CASES))
+    cases = chosen_cases(chosen)
     started = time.monotonic()
     verdicts: list[Verdict] = []
     print(f"{CPUS} CPUs, {rounds} rounds of 1 cold and {turns} warm calls\n\n{HEAD}", flush=True)

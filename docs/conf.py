@@ -51,3 +51,8 @@ def list_fields(
     field = re.compile(rf"(?:^|(?<=[;.]) )({fields}): ")
     text = "\n".join(field.sub(r"\n:param \1: ", line) for line in lines)
     lines[:] = text.split("\n")
+    in_field = False
+    for at, line in enumerate(lines):
+        in_field = bool(line) and (in_field or line.startswith(":param "))
+        if in_field and not line.startswith((":", " ")):
+            lines[at] = "    " + line
