@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -131,6 +131,21 @@ def is_alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def misled(trial: Callable[[], object], of: int = 4) -> str:
+    """What each of a few trials gave, or "" as soon as one came out well, which gives None.
+
+    For what autopar finds out by measuring: beside other programs one measurement may mislead, and
+    the next does not. What holds whatever is measured, a trial itself asserts.
+    """
+    found = []
+    for _ in range(of):
+        gave = trial()
+        if gave is None:
+            return ""
+        found.append(str(gave))
+    return "\n\n".join(found)
 
 
 def eventually(holds: object, within_s: float = 10.0) -> bool:

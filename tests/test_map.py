@@ -22,6 +22,7 @@ import work
 from autopar import (
     OptionTypeError,
     OptionValueError,
+    Plan,
     TransportError,
     auto_map,
     auto_starmap,
@@ -29,7 +30,7 @@ from autopar import (
     plan,
 )
 from autopar._platform import gil_enabled
-from conftest import BACKENDS, eventually
+from conftest import BACKENDS, eventually, misled
 
 
 def test_results_are_those_of_the_loop_in_order(backend: str) -> None:
@@ -408,10 +409,15 @@ def test_a_plan_runs_only_the_probe(tmp_path: Path) -> None:
         time.sleep(0.005)
         return work.stamp(path)
 
-    chosen = plan(item, paths)
-    assert chosen.backend in ("threads", "hybrid")
+    def trial() -> Plan | None:
+        chosen = plan(item, paths)
+        if chosen.backend not in ("threads", "hybrid"):
+            return chosen
+        assert chosen.predicted_s[chosen.backend] < chosen.predicted_s["serial"]
+        return None
+
+    assert not misled(trial)
     assert len(list(tmp_path.iterdir())) < 100
-    assert chosen.predicted_s[chosen.backend] < chosen.predicted_s["serial"]
 
 
 def test_what_would_not_travel_stays_in_shared_memory() -> None:

@@ -15,7 +15,7 @@ import pytest
 import nested
 import work
 from autopar import WorkerCrashed, auto_map, observe, shutdown
-from conftest import children, eventually
+from conftest import children, eventually, misled
 from nested import Nest, grow, grow_in_a_loop, spin_until
 
 CPUS = len(os.sched_getaffinity(0))
@@ -128,24 +128,31 @@ def test_twenty_calls_at_once_have_no_more_workers_than_cpus(options: dict[str, 
 
 @pytest.mark.parametrize("options", [CPU, AUTO], ids=str)
 def test_twenty_calls_at_once_all_get_on(options: dict[str, Any]) -> None:
-    began_s = time.monotonic()
-    ended = at_once(lambda: auto_map(spin_until, [0.005] * 25, **options))
-    took_s = max(map(max, ended)) - began_s
-    waited_s = [min(call) - began_s for call in ended]
-    assert max(waited_s) < 0.9 * took_s, sorted(waited_s)  # nobody stood in a queue for the others
+    def trial() -> list[float] | None:
+        began_s = time.monotonic()
+        ended = at_once(lambda: auto_map(spin_until, [0.005] * 25, **options))
+        took_s = max(map(max, ended)) - began_s
+        waited_s = [min(call) - began_s for call in ended]
+        return None if max(waited_s) < 0.9 * took_s else sorted(waited_s)
+
+    assert not misled(trial)  # else somebody stood in a queue for the others
 
 
 @pytest.mark.parametrize("options", [CPU, AUTO], ids=str)
 def test_twenty_calls_at_once_take_hardly_longer_than_one_with_all_their_items(
     options: dict[str, Any],
 ) -> None:
+    def trial() -> float | None:
+        began_s = time.monotonic()
+        auto_map(spin_until, [0.005] * 25 * CALLERS, **options)
+        alone_s = time.monotonic() - began_s
+        began_s = time.monotonic()
+        at_once(lambda: auto_map(spin_until, [0.005] * 25, **options))
+        ratio = (time.monotonic() - began_s) / alone_s
+        return None if ratio < 4 else ratio
+
     auto_map(spin_until, [0.005] * 25, **options)
-    began_s = time.monotonic()
-    auto_map(spin_until, [0.005] * 25 * CALLERS, **options)
-    alone_s = time.monotonic() - began_s
-    began_s = time.monotonic()
-    at_once(lambda: auto_map(spin_until, [0.005] * 25, **options))
-    assert time.monotonic() - began_s < 4 * alone_s
+    assert not misled(trial)
 
 
 @pytest.mark.parametrize("count", [4, 7])

@@ -16,6 +16,7 @@ import pytest
 
 from autopar import auto_map
 from autopar._engine import memory
+from conftest import misled
 from serving import serving
 
 kinds = pytest.mark.parametrize("kind", ["auto", "io"])
@@ -40,13 +41,19 @@ def test_a_server_that_degrades_beyond_its_slots_is_not_flooded_for_long(kind: s
     On a busy machine it may take the ramp some seconds to see that, so there is that much to do.
     """
     slots, answer_s, count = 8, 0.005, 4000
-    with serving(slots, answer_s, 1.0) as served, ThreadPoolExecutor(slots) as pool:
-        fixed_s = seconds(lambda: list(pool.map(served.ask, range(count))))
-    with serving(slots, answer_s, 1.0) as served:
-        took_s = seconds(lambda: auto_map(served.ask, range(count), kind))
-    assert max(served.present) <= 100
-    assert statistics.median(served.present[-count // 8 :]) <= 4 * slots
-    assert took_s <= 4 * fixed_s
+
+    def trial() -> tuple[float, float] | None:
+        memory.learned._known.clear()
+        with serving(slots, answer_s, 1.0) as served, ThreadPoolExecutor(slots) as pool:
+            fixed_s = seconds(lambda: list(pool.map(served.ask, range(count))))
+        with serving(slots, answer_s, 1.0) as served:
+            took_s = seconds(lambda: auto_map(served.ask, range(count), kind))
+        assert max(served.present) <= 100
+        in_the_end = statistics.median(served.present[-count // 8 :])
+        well = in_the_end <= 4 * slots and took_s <= 4 * fixed_s
+        return None if well else (in_the_end, took_s / fixed_s)
+
+    assert not misled(trial)
 
 
 @pytest.mark.parametrize("workers", [3, 20])
@@ -58,9 +65,15 @@ def test_no_more_requests_are_there_than_workers(workers: int) -> None:
 
 @kinds
 def test_a_server_with_many_slots_is_asked_by_many(kind: str) -> None:
-    with serving(200, 0.050) as served:
-        auto_map(served.ask, range(600), kind)
-    assert 60 < max(served.present) <= 100
+
+    def trial() -> int | None:
+        memory.learned._known.clear()
+        with serving(200, 0.050) as served:
+            auto_map(served.ask, range(600), kind)
+        assert max(served.present) <= 100
+        return None if max(served.present) > 60 else max(served.present)
+
+    assert not misled(trial)
 
 
 @kinds
