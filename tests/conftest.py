@@ -6,6 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,15 @@ def _tasks(pid: int) -> Iterator[list[int]]:
                 yield [int(word) for word in file.read().split() if is_alive(int(word))]
         except FileNotFoundError:
             continue
+
+
+def shot(pid: int) -> bool:
+    """Kills a process; False where it has ended since it was seen."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def is_alive(pid: int) -> bool:

@@ -53,22 +53,25 @@ def test_a_kind_that_computes_or_kept_errors_keep_a_crash_away_from_the_caller()
             assert got[1:] == list(range(20))
 
 
-def test_workers_killed_from_outside_do_not_stop_the_call() -> None:
+def test_workers_killed_from_outside_do_not_stop_the_call(tmp_path: Path) -> None:
     shutdown()
     script = f"""
 import os, signal, sys, threading, time
 sys.path.insert(0, {str(Path(work.__file__).parent)!r})
 import work
-from conftest import children
+import functools
+from conftest import children, eventually, shot
 from autopar import auto_map, WorkerCrashed
+item = functools.partial(work.stamp_and_spin, begun := {str(tmp_path / "begun")!r})
 def shoot():
+    assert eventually(lambda: os.path.exists(begun), 30)
     for _ in range(5):
         time.sleep(0.1)
         workers = [pid for helper in children() for pid in children(helper)]
         if workers:
-            os.kill(workers[0], signal.SIGKILL)
+            shot(workers[0])
 threading.Thread(target=shoot, daemon=True).start()
-got = auto_map(work.spin, [0.01] * 150, backend="processes", errors="return")
+got = auto_map(item, [0.01] * 150, backend="processes", errors="return")
 crashes = [value for value in got if isinstance(value, WorkerCrashed)]
 assert 1 <= len(crashes) <= 5, crashes
 assert got.count(0.01) == 150 - len(crashes)
@@ -77,22 +80,24 @@ print("fine")
     assert run_script(script).stdout == "fine\n"
 
 
-def test_a_helper_killed_from_outside_costs_only_the_items_being_run() -> None:
+def test_a_helper_killed_from_outside_costs_only_the_items_being_run(tmp_path: Path) -> None:
     script = f"""
 import os, signal, sys, threading, time
 sys.path.insert(0, {str(Path(work.__file__).parent)!r})
 import work
+import functools
 from conftest import children, eventually, is_alive
 from autopar import auto_map, shutdown, WorkerCrashed
+item = functools.partial(work.stamp_and_spin, begun := {str(tmp_path / "begun")!r})
 below = []
 def shoot():
-    assert eventually(lambda: len(children()) == 3)
+    assert eventually(lambda: os.path.exists(begun), 30)
     below.extend(children())
-    time.sleep(0.1)
+    time.sleep(0.05)
     os.kill(below[0], signal.SIGKILL)
 shooter = threading.Thread(target=shoot, daemon=True)
 shooter.start()
-got = auto_map(work.spin, [0.02] * 60, backend="processes", workers=2, errors="return")
+got = auto_map(item, [0.02] * 60, backend="processes", workers=2, errors="return")
 shooter.join()
 crashes = [value for value in got if isinstance(value, WorkerCrashed)]
 assert 1 <= len(crashes) <= 2, crashes

@@ -28,7 +28,7 @@ from autopar import (
     observe,
     shutdown,
 )
-from conftest import APART, children, eventually, is_alive, misled
+from conftest import APART, children, eventually, is_alive, misled, shot
 
 CRASHES = {
     "SIGKILL": -9,
@@ -411,7 +411,7 @@ def test_workers_killed_at_random_moments_cost_no_more_than_the_item_they_run(
                 return
             workers = [pid for helper in children() for pid in children(helper)]
             for pid in workers[:1]:
-                os.kill(pid, signal.SIGKILL)
+                shot(pid)
 
     shooter = threading.Thread(target=shoot)
     shooter.start()

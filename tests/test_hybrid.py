@@ -35,7 +35,7 @@ from autopar._engine.grounds import Grounds
 from autopar._model import Job, Machine, Observation, Options, Plan, Travel
 from autopar._observe.machine import machine
 from autopar._platform import gil_enabled
-from conftest import FETCH_AND_PARSE, eventually, misled
+from conftest import FETCH_AND_PARSE, children, eventually, misled, shot
 
 MS = 1e-3
 CPUS = machine().cpus
@@ -218,12 +218,10 @@ def test_killed_from_outside_again_and_again_nothing_hangs_and_nothing_is_wrong(
     ours = {os.getpid()}
 
     def kill() -> None:
-        from conftest import children
-
         while not stop.wait(0.05):
             found = [pid for pid in children() if threads_of(pid) > 2 and pid not in ours]
             if found:
-                os.kill(found[-1], 9)
+                shot(found[-1])
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import decorated
 import faulty
 import work
 from autopar import OptionTypeError, OptionValueError, Retry, WorkerCrashed, auto_reduce
-from conftest import children, eventually
+from conftest import children, eventually, shot
 from programs import Program
 
 KINDS = ["auto", "cpu", "io"]
@@ -190,7 +189,7 @@ def test_workers_killed_at_random_cost_no_more_than_tries(marks: faulty.Marks) -
     def shoot() -> None:
         while not over.wait(0.1):
             for pid in [pid for helper in children() for pid in children(helper)][:1]:
-                os.kill(pid, signal.SIGKILL)
+                shot(pid)
 
     shooter = threading.Thread(target=shoot)
     shooter.start()

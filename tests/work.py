@@ -64,6 +64,12 @@ def stamp(path: str) -> str:
     return path
 
 
+def stamp_and_spin(path: str, seconds: float) -> float:
+    """Leaves its mark, and computes."""
+    stamp(path)
+    return spin(seconds)
+
+
 def die(how: Any) -> Any:
     """Ends the process in the way asked for, or returns the item."""
     if how == "kill":
