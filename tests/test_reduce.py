@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
