@@ -15,6 +15,7 @@ import pytest
 
 from autopar import _platform
 from autopar._platform import ThreadClock
+from conftest import misled
 
 
 @contextlib.contextmanager
@@ -97,34 +98,45 @@ def over(clock: ThreadClock, seconds: float) -> tuple[float, float, float, int]:
 
 
 def test_a_spinning_thread_is_seen_to_compute_and_not_to_wait():
-    with watched(spin) as clock:
-        wall, cpu, queued, _ = over(clock, 0.3)
-    # what it neither computed nor queued for is the little it left the watcher the GIL
-    assert cpu > 0.02
-    assert wall - cpu - queued < 0.3 * wall
+    def trial() -> tuple[float, float, float] | None:
+        with watched(spin) as clock:
+            wall, cpu, queued, _ = over(clock, 0.3)
+        # what it neither computed nor queued for is the little it left the watcher the GIL
+        well = cpu > 0.02 and wall - cpu - queued < 0.3 * wall
+        return None if well else (wall, cpu, queued)
+
+    assert not misled(trial)
 
 
 def test_a_sleeping_thread_is_seen_to_wait():
-    with watched(sleep) as clock:
-        wall, cpu, _, voluntary = over(clock, 0.3)
-    assert cpu < 0.3 * wall
-    assert voluntary >= 5
+    def trial() -> tuple[float, float, int] | None:
+        with watched(sleep) as clock:
+            wall, cpu, _, voluntary = over(clock, 0.3)
+        return None if cpu < 0.3 * wall and voluntary >= 5 else (wall, cpu, voluntary)
+
+    assert not misled(trial)
 
 
 @pytest.mark.usefixtures("busy_machine")
 def test_on_a_busy_machine_a_spinning_thread_still_does_not_seem_to_wait():
-    with watched(spin) as clock:
-        wall, cpu, queued, _ = over(clock, 1.0)
-    assert queued > 0.1 * wall  # it had to queue: CPU time alone would look like waiting
-    assert wall - cpu - queued < 0.3 * wall
+    def trial() -> tuple[float, float, float] | None:
+        with watched(spin) as clock:
+            wall, cpu, queued, _ = over(clock, 1.0)
+        # it had to queue: CPU time alone would look like waiting
+        well = queued > 0.1 * wall and wall - cpu - queued < 0.3 * wall
+        return None if well else (wall, cpu, queued)
+
+    assert not misled(trial)
 
 
 @pytest.mark.usefixtures("busy_machine")
 def test_on_a_busy_machine_a_sleeping_thread_still_seems_to_wait():
-    with watched(sleep) as clock:
-        wall, cpu, _, voluntary = over(clock, 0.5)
-    assert cpu < 0.1 * wall
-    assert voluntary >= 5
+    def trial() -> tuple[float, float, int] | None:
+        with watched(sleep) as clock:
+            wall, cpu, _, voluntary = over(clock, 0.5)
+        return None if cpu < 0.1 * wall and voluntary >= 5 else (wall, cpu, voluntary)
+
+    assert not misled(trial)
 
 
 def test_the_cpu_time_is_fresh_within_a_scheduler_tick():
