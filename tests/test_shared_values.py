@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 from functools import partial
 from typing import Any
@@ -16,9 +17,19 @@ import pytest
 
 import autopar
 import primitives_work as work
-from autopar import Array, Lock, RawArray, RawValue, RLock, Value, auto_map
+from autopar import (
+    Array,
+    Lock,
+    OwnerDied,
+    RawArray,
+    RawValue,
+    RLock,
+    Semaphore,
+    Value,
+    auto_map,
+)
 from autopar._primitives import arena
-from conftest import open_descriptors
+from conftest import eventually, open_descriptors
 
 CODES = "bBhHiIlLqQfd"
 
@@ -86,6 +97,79 @@ def test_with_a_value_its_lock_is_held() -> None:
         thread.start()
         thread.join()
     assert (refused, value.value, value.add(4), value.add(-2)) == ([False], 1, 5, 3)
+
+
+def _set_value(value: Any) -> None:
+    value.value = 7
+
+
+def _set_item(array: Any) -> None:
+    array[1] = 7
+
+
+@pytest.mark.parametrize("lock", [Lock, RLock, Semaphore, threading.RLock])
+@pytest.mark.parametrize(
+    ("make", "use", "left"),
+    [
+        (lambda **lock: Value("i", 5, **lock), lambda value: value.value, 2),
+        (lambda **lock: Value("i", 5, **lock), _set_value, 7),
+        (lambda **lock: Value("i", 5, **lock), lambda value: value.add(3), 5),
+        (lambda **lock: Array("i", [4, 5], **lock), lambda array: array[1], 2),
+        (lambda **lock: Array("i", [4, 5], **lock), _set_item, 7),
+    ],
+    ids=["read", "write", "add", "item", "set item"],
+)
+def test_nobody_reads_or_writes_while_another_has_the_lock(
+    make: Any, use: Any, left: int, lock: Any
+) -> None:
+    shared = make(lock=lock())
+    raw: Any = shared.get_obj()
+    used: list[Any] = []
+    thread = threading.Thread(target=lambda: used.append(use(shared)))
+    with shared:
+        thread.start()
+        # As much time as it would take, were it not for the lock.
+        assert not eventually(lambda: used, within_s=0.05)
+        _put(raw, 1)
+        _put(raw, 2)
+    thread.join(30)
+    assert used[0] in (None, left)
+    assert (raw.value if hasattr(raw, "value") else raw[1]) == left
+
+
+def _put(raw: Any, number: int) -> None:
+    if hasattr(raw, "value"):
+        raw.value = number
+    else:
+        raw[1] = number
+
+
+@pytest.mark.parametrize("lock", [Lock, RLock])
+def test_a_value_whose_lock_died_with_its_owner_is_read_and_written_on(lock: Any) -> None:
+    value: Any = Value("i", 5, lock=lock())
+    pid = work.forked(_die_with, value)
+    os.waitpid(pid, 0)
+    with pytest.warns(OwnerDied) as told:
+        assert value.value == 6
+    assert told[0].filename == __file__  # whoever reads is told, not what reads for them
+    value.value = 8
+    assert (value.value, value.get_lock().locked()) == (8, False)
+
+
+def _die_with(value: Any) -> None:
+    value.acquire()
+    value.get_obj().value = 6
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.filterwarnings("error::autopar.OwnerDied")
+def test_what_was_not_read_for_a_death_leaves_the_lock_free() -> None:
+    value: Any = Value("i", 5)
+    os.waitpid(work.forked(_die_with, value), 0)
+    with pytest.raises(OwnerDied):
+        _ = value.value
+    assert not value.get_lock().locked()
+    assert value.value == 6
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

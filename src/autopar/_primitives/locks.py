@@ -52,8 +52,10 @@ class Lock(Permits):
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
         """Whether it was got, within `timeout` seconds if given; without `block`, at once."""
-        self._up()
-        if self._try(False):
+        up = self._up
+        up()
+        attempt = self._try
+        if attempt(False):
             return True
         self._down(False)
         if not block:
@@ -62,11 +64,13 @@ class Lock(Permits):
 
     def release(self) -> None:
         """Let go of it. Raises: ReleaseError, a ValueError and RuntimeError, if nobody has it."""
-        if not self._held():
+        held, quiet = self._held, self._quiet
+        if not held():
             self._release_for_another()
-        elif self._quiet():
-            self._give()
-            self._down(False)
+        elif quiet():
+            give, down = self._give, self._down
+            give()
+            down(False)
         else:
             self._release_to_waiters()
 
