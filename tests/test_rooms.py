@@ -611,14 +611,43 @@ def killed() -> Any:
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="deaths are seen through sentinels alone")
-def test_a_death_is_seen_though_a_child_of_the_dead_lives_on():
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_death_is_seen_though_a_child_of_the_dead_lives_on(joined):
     with start_method("fork"):
         ready, done = processes.Event(), processes.Event()
         worker = started(processes, work.orphan, ready, done)
+        if joined:
+            worker.join()
         with pytest.raises(WorkerCrashed):
             worker.result(LONG_S)
         assert worker.exitcode == -signal.SIGKILL
         done.set()
+
+
+WAITED_FOR = """
+import multiprocessing
+import os
+import rooms_work as work
+from autopar import WorkerCrashed, processes
+
+multiprocessing.set_start_method("fork")
+ready, done = processes.Event(), processes.Event()
+worker = processes.Worker(target=work.orphan, args=(ready, done))
+worker.start()
+os.waitpid(worker.pid, 0)
+try:
+    worker.result({within_s})
+except WorkerCrashed:
+    print("crashed")
+done.set()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="deaths are seen through sentinels alone")
+def test_a_death_is_seen_though_somebody_else_has_waited_for_it(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(WAITED_FOR.format(within_s=LONG_S))
+    assert run(program).stdout == "crashed\n"
 
 
 def test_a_large_result_that_nobody_reads_keeps_nobody():

@@ -13,8 +13,8 @@ import _socket
 import os
 import threading
 import time
-from collections.abc import Callable
-from multiprocessing import connection, get_start_method
+from collections.abc import Callable, Sequence
+from multiprocessing import connection, get_start_method, reduction
 from typing import Any, NoReturn, TypeVar
 
 from .._errors import TransportError, WorkerCrashed
@@ -25,21 +25,24 @@ from .misuse import OutOfTurn
 T = TypeVar("T")
 
 
-def pair() -> tuple[connection.Connection, connection.Connection] | None:
-    """Where to read a result and where to leave it; None where this system has no such sockets."""
+def pair() -> tuple[connection.Connection, int] | None:
+    """Where to read a result, and the descriptor to leave it at, which the caller closes.
+
+    None where this system has no such sockets.
+    """
     if can_fork_helpers() is not None:
         return None
     reader, writer = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    # As Connections they travel to a new process, whatever way it is started, and close silently.
-    return connection.Connection(reader.detach()), connection.Connection(writer.detach())
+    return connection.Connection(reader.detach()), writer.detach()  # the former closes silently
 
 
 class Posting:
     """Stands for a worker's `run` in its process: calls it, and leaves what came of it."""
 
-    def __init__(
-        self, worker: Any, reader: connection.Connection, writer: connection.Connection
-    ) -> None:
+    # After a fork each page of memory that is touched is copied first, which takes longer than what
+    # is done there. So a result of None, as most targets have, is one call of the system.
+
+    def __init__(self, worker: Any, reader: connection.Connection, writer: int) -> None:
         self._worker, self._writer = worker, writer
         self._reader: connection.Connection | None = reader  # none where it was not forked
 
@@ -55,22 +58,29 @@ class Posting:
 
     def _leave(self, message: wire.Parcel) -> None:
         try:
-            with self._writer:
+            if message.fd < 0:
+                os.write(self._writer, message.data)
+            else:
                 _through(self._writer, lambda sock: wire.send_and_close(sock, message))
         except OSError:
             pass  # the parent is gone, or has closed the worker: nobody will ask
+        finally:
+            os.close(self._writer)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        return {**self.__dict__, "_reader": None, "_writer": reduction.DupFd(self._writer)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _writer=state["_writer"].detach())
 
 
 class Mailbox:
-    """A started worker's result, once it has come."""
+    """A worker's result, once it has come; made before the worker is started."""
 
-    def __init__(self, reader: connection.Connection, worker: Any) -> None:
+    def __init__(self, reader: connection.Connection) -> None:
         self._reader = reader
-        self._deaths = [worker.sentinel, *_pidfd(worker.pid)]
-        self._signs: list[Any] = [reader, *self._deaths]
+        self._deaths: Sequence[Any] = ()  # what shows that the worker is dead, once somebody asks
+        self._signs: Sequence[Any] = ()
         self._mutex = threading.Lock()
         self._outcome: Callable[[], Any] | None = None
         self._owner = os.getpid()
@@ -80,6 +90,8 @@ class Mailbox:
         if os.getpid() != self._owner:
             raise OutOfTurn("can only ask a child process for its result")
         until_s = None if timeout is None else time.monotonic() + timeout
+        if not self._watch(worker):
+            self._look(worker, dead=True)
         while self._outcome is None:
             left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
             signs = connection.wait(self._signs, left_s)
@@ -88,6 +100,21 @@ class Mailbox:
             self._look(worker, dead=any(sign in signs for sign in self._deaths))
         return self._outcome()
 
+    def _watch(self, worker: Any) -> bool:
+        """Finds what will show the worker's death; false if it is dead by now."""
+        with self._mutex:
+            if worker.exitcode is not None:
+                return False
+            if not self._deaths:
+                try:
+                    self._deaths = [worker.sentinel, *_pidfd(worker.pid)]
+                except ProcessLookupError:
+                    return False
+                self._signs = [self._reader, *self._deaths]
+            # Asked again: had another thread waited for its end meanwhile, its number may have been
+            # another's when it was used.
+            return worker.exitcode is None
+
     def _look(self, worker: Any, dead: bool) -> None:
         """Takes what was left, which a dead worker did before it died, or never."""
         with self._mutex:
@@ -95,7 +122,7 @@ class Mailbox:
                 return
             message = None
             try:
-                message = _through(self._reader, _received)
+                message = _through(self._reader.fileno(), _received)
             except BlockingIOError:
                 pass  # nothing yet
             else:
@@ -111,9 +138,9 @@ class Mailbox:
         raise TypeError("a started worker stays with the process that started it")
 
 
-def _through(end: connection.Connection, use: Callable[[_socket.socket], T]) -> T:
-    """What `use` gives for the socket that a Connection holds."""
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=end.fileno())
+def _through(fd: int, use: Callable[[_socket.socket], T]) -> T:
+    """What `use` gives for the socket that has this descriptor."""
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=fd)
     try:
         return use(sock)
     finally:
@@ -129,11 +156,14 @@ def _pidfd(pid: int) -> list[connection.Connection]:
 
     A process that is forked has its parent's sentinel, and keeps it open after the parent's death.
     One that the fork server started is the server's child, which may give its number away.
+    Raises: ProcessLookupError if it has ended, and somebody has waited for that.
     """
     if get_start_method() == "forkserver" or not hasattr(os, "pidfd_open"):
         return []
     try:
         return [connection.Connection(os.pidfd_open(pid), writable=False)]  # closes itself
+    except ProcessLookupError:
+        raise
     except OSError:
         return []
 
@@ -141,7 +171,12 @@ def _pidfd(pid: int) -> list[connection.Connection]:
 # What is left, and what is made of it
 
 
+_NONE = wire.plain(wire.Head(wire.RESULT), None)
+
+
 def _success(value: Any) -> wire.Parcel:
+    if value is None:
+        return _NONE
     head = wire.Head(wire.RESULT)
     try:
         # By name, as multiprocessing does: both processes know the main module.

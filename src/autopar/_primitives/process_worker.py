@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -83,13 +84,14 @@ class Worker(_Process, Generic[R]):
             super().start()
             return
         reader, writer = ends
+        box = mailbox.Mailbox(reader)  # now: after a fork, all that is done takes longer
         cast(Any, self).run = mailbox.Posting(self, reader, writer)
         try:
-            with writer:
-                super().start()
+            super().start()
         finally:
             del self.run
-        self._mailbox = mailbox.Mailbox(reader, self)
+            os.close(writer)
+        self._mailbox = box
 
     def result(self, timeout: float | None = None) -> R:
         """What the target, or `run`, returned; waits for it at most `timeout` seconds.
