@@ -145,7 +145,7 @@ class SharedArray(_Guarded, _Raw):
         return _found, (c_type, shape, block.place(), self._lock)
 
     # Here and in `SharedValue` the methods that `with` would call are called by name: from one
-    # function in Python to another that takes half the time.
+    # function in Python to another that takes a quarter to a third less.
 
     def __getitem__(self, index: Any) -> Any:
         lock = self._lock
