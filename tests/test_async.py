@@ -29,7 +29,6 @@ from conftest import is_alive
 from loops import LOOPS, later, listed, sleep
 
 KINDS = ["auto", "cpu", "io"]
-LAZY = ["serial", "threads", "processes"]
 kinds = pytest.mark.parametrize("kind", KINDS)
 each_loop = pytest.mark.parametrize("loop", LOOPS)
 orders = pytest.mark.parametrize("ordered", [True, False])
@@ -98,7 +97,6 @@ def test_every_kind(kind: Any, fn: Any, loop: str) -> None:
 
 @each_loop
 @orders
-@pytest.mark.parametrize("backend", LAZY)
 def test_aimap_on_every_backend(backend: str, loop: str, ordered: bool) -> None:
     async def main() -> None:
         for items in (range(30), later(range(30))):

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import faulty
 import work
-from autopar import TaskTimeout, WorkerCrashed, auto_imap
-from conftest import APART
+from autopar import Barrier, TaskTimeout, WorkerCrashed, auto_imap, observe
+from autopar._observe.machine import machine
+from conftest import APART, BACKENDS
 
-KINDS = ["auto", "cpu", "io"]
-kinds = pytest.mark.parametrize("kind", KINDS)
+WAYS = [{"kind": "auto"}, {"kind": "cpu"}, {"kind": "io"}, {"backend": "hybrid"}]
+ways = pytest.mark.parametrize("way", WAYS, ids=str)
 orders = pytest.mark.parametrize("ordered", [True, False])
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> faulty.Marks:
+    """Counts how often each item is begun and ended, whatever process runs it."""
+    return faulty.Marks(tmp_path / "marks", 120)
 
 
 # the same meaning
@@ -36,14 +46,16 @@ def test_it_is_the_builtin_map(items: list[int], ordered: bool) -> None:
         assert (found if ordered else sorted(found)) == (expected if ordered else sorted(expected))
 
 
-@kinds
+@ways
 @orders
-def test_each_item_is_evaluated_once_and_gives_its_result(kind: str, ordered: bool) -> None:
-    found = list(auto_imap(work.slow_double, range(150), kind, ordered=ordered))
+def test_each_item_is_evaluated_once_and_gives_its_result(
+    way: dict[str, Any], ordered: bool
+) -> None:
+    found = list(auto_imap(work.slow_double, range(150), ordered=ordered, **way))
     assert (found if ordered else sorted(found)) == [*range(0, 300, 2)]
 
 
-@pytest.mark.parametrize("backend", ["serial", "threads", "processes"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_means_can_be_chosen(backend: str) -> None:
     places = set(auto_imap(work.slow_whereabouts, range(30), backend=backend))
     here = work.whereabouts(None)
@@ -56,14 +68,28 @@ def test_the_means_can_be_chosen(backend: str) -> None:
         assert here[0] not in {process for process, _ in places}
 
 
+def test_a_hybrid_is_many_threads_of_a_few_processes() -> None:
+    """As many as can be at work at once, they meet."""
+    meeting = Barrier(8)
+    with observe() as seen:
+        found = auto_imap(work.join, [meeting] * 24, backend="hybrid", workers=8, buffersize=24)
+        places = set(found)
+    assert len(places) == 8
+    assert 1 <= len({process for process, _ in places}) <= machine().cpus
+    assert os.getpid() not in {process for process, _ in places}
+    (plan,) = seen.reports[0].plans
+    assert (plan.backend, plan.workers) == ("hybrid", 8)
+    assert plan.processes == len({process for process, _ in places})
+
+
 def test_items_whose_nature_changes_are_followed() -> None:
     items = [0.0] * 3000 + [0.004] * 60 + [0.0] * 3000 + [0.004] * 60
     assert list(auto_imap(work.nap, items)) == items
 
 
-@kinds
-def test_an_exception_comes_in_its_place_and_ends_it(kind: str) -> None:
-    results = auto_imap(work.reciprocal, [4, 2, 0, 1], kind)
+@ways
+def test_an_exception_comes_in_its_place_and_ends_it(way: dict[str, Any]) -> None:
+    results = auto_imap(work.reciprocal, [4, 2, 0, 1], **way)
     assert [next(results), next(results)] == [0.25, 0.5]
     with pytest.raises(ZeroDivisionError) as caught:
         next(results)
@@ -72,26 +98,26 @@ def test_an_exception_comes_in_its_place_and_ends_it(kind: str) -> None:
         next(results)
 
 
-@kinds
-def test_exceptions_can_be_results(kind: str) -> None:
-    found = list(auto_imap(work.reciprocal, [2, 0, 4], kind, errors="return"))
+@ways
+def test_exceptions_can_be_results(way: dict[str, Any]) -> None:
+    found = list(auto_imap(work.reciprocal, [2, 0, 4], errors="return", **way))
     assert [found[0], found[2]] == [0.5, 0.25]
     assert isinstance(found[1], ZeroDivisionError)
 
 
-@kinds
-def test_an_item_may_be_tried_again(kind: str, tmp_path: Any) -> None:
+@ways
+def test_an_item_may_be_tried_again(way: dict[str, Any], tmp_path: Any) -> None:
     marks = [str(tmp_path / str(number)) for number in range(3)]
-    assert list(auto_imap(work.fail_once, marks, kind, retries=1)) == marks
+    assert list(auto_imap(work.fail_once, marks, retries=1, **way)) == marks
 
 
-@kinds
-def test_what_the_iterable_raises_comes_after_the_results_before_it(kind: str) -> None:
+@ways
+def test_what_the_iterable_raises_comes_after_the_results_before_it(way: dict[str, Any]) -> None:
     def items() -> Iterator[int]:
         yield from range(5)
         raise LookupError("no sixth")
 
-    results = auto_imap(work.slow_double, items(), kind)
+    results = auto_imap(work.slow_double, items(), **way)
     assert [next(results) for _ in range(5)] == [0, 2, 4, 6, 8]
     with pytest.raises(LookupError, match="no sixth"):
         next(results)
@@ -102,7 +128,9 @@ def test_what_the_iterable_raises_comes_after_the_results_before_it(kind: str) -
     [
         {"buffersize": 0},
         {"errors": "group"},
-        {"backend": "hybrid"},
+        {"backend": "hybrid", "timeout": 1},
+        {"backend": "hybrid", "initializer": abs},
+        {"backend": "hybrid", "seed": 1},
         {"workers": 0},
         {"kind": "gpu"},
         {"timeout": -1},
@@ -116,11 +144,11 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(options: dict[str,
 # no more than there is use for
 
 
-@kinds
+@ways
 @orders
 @pytest.mark.parametrize("buffersize", [None, 3])
 def test_the_iterable_is_read_only_as_far_as_results_are_taken(
-    kind: str, ordered: bool, buffersize: int | None
+    way: dict[str, Any], ordered: bool, buffersize: int | None
 ) -> None:
     read = 0
 
@@ -130,7 +158,7 @@ def test_the_iterable_is_read_only_as_far_as_results_are_taken(
             read += 1
             yield 0.002
 
-    results = auto_imap(work.nap, items(), kind, ordered=ordered, buffersize=buffersize, workers=4)
+    results = auto_imap(work.nap, items(), ordered=ordered, buffersize=buffersize, workers=4, **way)
     for _ in range(5):
         next(results)
     time.sleep(0.1)  # for it to read on, if it did
@@ -145,12 +173,12 @@ def test_the_first_result_comes_at_once() -> None:
     assert next(read) == 1
 
 
-@kinds
-def test_an_iterable_that_blocks_does_not_hold_back_what_is_there(kind: str) -> None:
+@ways
+def test_an_iterable_that_blocks_does_not_hold_back_what_is_there(way: dict[str, Any]) -> None:
     given_out: queue.Queue[float] = queue.Queue()
     for _ in range(5):
         given_out.put(0.005)
-    results = auto_imap(work.nap, iter(given_out.get, None), kind)
+    results = auto_imap(work.nap, iter(given_out.get, None), **way)
     assert [next(results) for _ in range(5)] == [0.005] * 5
     given_out.put(0.0)
     assert next(results) == 0.0
@@ -180,9 +208,9 @@ print(most() - before < 8000)
 # the end
 
 
-@kinds
+@ways
 @pytest.mark.parametrize("how", ["closed", "gone", "failed"])
-def test_when_nobody_takes_results_any_more_all_ends(kind: str, how: str) -> None:
+def test_when_nobody_takes_results_any_more_all_ends(way: dict[str, Any], how: str) -> None:
     closed = threading.Event()
 
     def items() -> Iterator[float]:
@@ -197,7 +225,7 @@ def test_when_nobody_takes_results_any_more_all_ends(kind: str, how: str) -> Non
             if number == 20:
                 raise RuntimeError("enough")
 
-    results = auto_imap(work.nap, items(), kind)
+    results = auto_imap(work.nap, items(), **way)
     if how == "failed":
         with pytest.raises(RuntimeError, match="enough"):
             consume(results)
@@ -211,12 +239,12 @@ def test_when_nobody_takes_results_any_more_all_ends(kind: str, how: str) -> Non
     assert closed.wait(10)
 
 
-@kinds
-def test_a_program_that_leaves_it_open_ends(kind: str) -> None:
+@ways
+def test_a_program_that_leaves_it_open_ends(way: dict[str, Any]) -> None:
     script = f"""
 import itertools, time
 from autopar import auto_imap
-results = auto_imap(time.sleep, itertools.repeat(0.002), {kind!r})
+results = auto_imap(time.sleep, itertools.repeat(0.002), **{way!r})
 for _ in range(20):
     next(results)
 print("fine")
@@ -240,6 +268,28 @@ def test_a_worker_that_dies_costs_its_item() -> None:
     found = list(auto_imap(work.die_slowly, items, "cpu", errors="return"))
     assert [item for item in found if item != "good"] == [found[5]]
     assert isinstance(found[5], WorkerCrashed)
+
+
+def test_a_crash_in_a_hybrid_costs_what_ran_in_that_process(marks: faulty.Marks) -> None:
+    steps = [faulty.Step(index, marks.path, nap_s=0.002) for index in range(120)]
+    steps[70] = steps[70]._replace(how="SIGKILL")
+    found = list(auto_imap(faulty.step, steps, backend="hybrid", workers=8, errors="return"))
+    lost = [index for index, value in enumerate(found) if isinstance(value, WorkerCrashed)]
+    assert 70 in lost
+    assert len(lost) <= 8
+    assert [value for value in found if not isinstance(value, WorkerCrashed)] == [
+        index for index in range(120) if index not in lost
+    ]
+    assert max(marks.begun()) == 1
+    assert "any of them may be the cause" in "".join(found[70].__notes__)
+
+
+def test_what_a_crash_in_a_hybrid_has_cost_may_be_tried_again(marks: faulty.Marks) -> None:
+    steps = [faulty.Step(index, marks.path, nap_s=0.002) for index in range(120)]
+    steps[70] = steps[70]._replace(how="SIGKILL", times=1)
+    found = list(auto_imap(faulty.step, steps, backend="hybrid", workers=8, retries=1))
+    assert found == [*range(120)]
+    assert marks.begun()[70] == 2
 
 
 @pytest.mark.skipif(not APART, reason="there are no worker processes here")

@@ -29,7 +29,6 @@ from autopar import Report, aimap, amap, auto_imap, auto_map, auto_starmap, para
 from conftest import BACKENDS, eventually
 
 Told = list[tuple[int, int | None, Report]]
-LAZY = ("serial", "threads", "processes")
 SHOWING = [True, "title", "tqdm", "rich"]
 
 
@@ -54,7 +53,7 @@ def run(shape: str, items: Iterable[Any], fn: Any = work.double, **options: Any)
     return list(auto_imap(fn, items, **options))
 
 
-MAPS = [("map", name) for name in BACKENDS] + [("imap", name) for name in LAZY]
+MAPS = [(shape, name) for shape in ("map", "imap") for name in BACKENDS]
 maps = pytest.mark.parametrize(("shape", "name"), MAPS)
 shapes = pytest.mark.parametrize("shape", ["map", "imap"])
 
@@ -199,7 +198,7 @@ def test_an_item_may_wait_for_what_it_is_told() -> None:
     assert auto_map(work_and_wait, range(9), backend="serial", progress=tell) == [True] * 9
 
 
-@pytest.mark.parametrize("name", LAZY)
+@pytest.mark.parametrize("name", BACKENDS)
 def test_lazily_taken_results_are_told_by_the_thread_that_takes(name: str) -> None:
     threads: list[int] = []
     told = auto_imap(
@@ -239,7 +238,7 @@ def test_what_it_raises_ends_even_a_call_without_an_end(backend: str, errors: st
         auto_map(work.nap, itertools.repeat(0.01), progress=told_enough, **options)
 
 
-@pytest.mark.parametrize("name", LAZY)
+@pytest.mark.parametrize("name", BACKENDS)
 def test_what_it_raises_ends_even_a_lazy_map_without_an_end(name: str) -> None:
     closed = threading.Event()
 
@@ -465,7 +464,7 @@ def test_a_bar_of_rich_is_left_where_it_was_and_stopped(shape: str) -> None:
 # results that nobody takes any more
 
 
-@pytest.mark.parametrize("name", LAZY)
+@pytest.mark.parametrize("name", BACKENDS)
 def test_a_lazy_map_that_is_closed_leaves_its_bar_where_it_was(name: str) -> None:
     with Progress(console=Console(file=io.StringIO())) as bars:
         results: Any = auto_imap(work.double, itertools.count(), backend=name, progress=bars)

@@ -22,8 +22,8 @@ from autopar import OptionTypeError, OptionValueError, Retry, WorkerCrashed, aut
 from conftest import children, eventually, shot
 from programs import Program
 
-KINDS = ["auto", "cpu", "io"]
-kinds = pytest.mark.parametrize("kind", KINDS)
+WAYS = [{"kind": "auto"}, {"kind": "cpu"}, {"kind": "io"}, {"backend": "hybrid"}]
+ways = pytest.mark.parametrize("way", WAYS, ids=str)
 
 
 @pytest.fixture
@@ -60,8 +60,7 @@ def test_it_is_reduce_over_the_loop(items: list[int], initial: int | None) -> No
 
 @pytest.mark.parametrize(
     "options",
-    [{"backend": name} for name in ("serial", "threads", "processes")]
-    + [{"kind": kind} for kind in KINDS],
+    [*WAYS, *({"backend": name} for name in ("serial", "threads", "processes"))],
     ids=str,
 )
 def test_each_item_is_run_once_and_combined_in_order(
@@ -77,20 +76,20 @@ def test_none_is_a_start() -> None:
     assert auto_reduce(work.double, [], pair, None) is None
 
 
-@kinds
-def test_it_combines_in_the_calling_thread(kind: Any) -> None:
+@ways
+def test_it_combines_in_the_calling_thread(way: dict[str, Any]) -> None:
     threads = set()
 
     def add(left: int, right: int) -> int:
         threads.add(threading.get_ident())
         return left + right
 
-    assert auto_reduce(work.slow_double, range(60), add, 0, kind=kind) == sum(range(0, 120, 2))
+    assert auto_reduce(work.slow_double, range(60), add, 0, **way) == sum(range(0, 120, 2))
     assert threads == {threading.get_ident()}
 
 
-@kinds
-def test_results_are_not_kept_nor_read_far_ahead(kind: Any) -> None:
+@ways
+def test_results_are_not_kept_nor_read_far_ahead(way: dict[str, Any]) -> None:
     work.Counted.most = read = ahead = 0
 
     def add(left: int, _right: work.Counted) -> int:
@@ -104,7 +103,7 @@ def test_results_are_not_kept_nor_read_far_ahead(kind: Any) -> None:
             read += 1
             yield read
 
-    assert auto_reduce(work.Counted, items(), add, 0, kind=kind) == 5_000
+    assert auto_reduce(work.Counted, items(), add, 0, **way) == 5_000
     assert 0 < work.Counted.most < 1_000
     assert ahead < 1_000
 
@@ -119,10 +118,10 @@ def test_the_decorator_has_it_too() -> None:
 # failures
 
 
-@kinds
-def test_what_an_item_raises_is_raised_with_its_name(kind: Any) -> None:
+@ways
+def test_what_an_item_raises_is_raised_with_its_name(way: dict[str, Any]) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
-        auto_reduce(work.reciprocal, [4, 2, 0, 1], pair, kind=kind)
+        auto_reduce(work.reciprocal, [4, 2, 0, 1], pair, **way)
     assert "reciprocal() for item 2" in "".join(caught.value.__notes__)
 
 
@@ -139,8 +138,10 @@ class Endless:
             self.closed.set()
 
 
-@kinds
-def test_an_exception_of_combine_ends_the_workers_and_closes_the_iterable(kind: Any) -> None:
+@ways
+def test_an_exception_of_combine_ends_the_workers_and_closes_the_iterable(
+    way: dict[str, Any],
+) -> None:
     def stumble(left: int, right: int) -> int:
         if right > 60:
             raise LookupError("enough")
@@ -148,13 +149,13 @@ def test_an_exception_of_combine_ends_the_workers_and_closes_the_iterable(kind: 
 
     items = Endless()
     with pytest.raises(LookupError, match="enough") as caught:
-        auto_reduce(work.slow_double, items, stumble, 0, kind=kind)
+        auto_reduce(work.slow_double, items, stumble, 0, **way)
     assert not hasattr(caught.value, "__notes__")
     assert items.closed.wait(10)
 
 
-@kinds
-def test_what_the_iterable_raises_is_raised(kind: Any) -> None:
+@ways
+def test_what_the_iterable_raises_is_raised(way: dict[str, Any]) -> None:
     def items() -> Iterator[int]:
         yield from range(50)
         raise LookupError("no more")
@@ -165,7 +166,7 @@ def test_what_the_iterable_raises_is_raised(kind: Any) -> None:
         combined.append(right)
 
     with pytest.raises(LookupError, match="no more"):
-        auto_reduce(work.slow_double, items(), keep, None, kind=kind)
+        auto_reduce(work.slow_double, items(), keep, None, **way)
     assert combined == [*range(0, 100, 2)]
 
 
@@ -204,8 +205,8 @@ def test_workers_killed_at_random_cost_no_more_than_tries(marks: faulty.Marks) -
 
 
 @pytest.mark.parametrize("where", ["item", "combine"])
-@kinds
-def test_ctrl_c_ends_it_and_leaves_nobody(kind: str, where: str) -> None:
+@ways
+def test_ctrl_c_ends_it_and_leaves_nobody(way: dict[str, Any], where: str) -> None:
     script = f"""
 from autopar import auto_reduce
 import itertools
@@ -218,7 +219,7 @@ def combine(left, right):
     if {where == "combine"} and right == 10:
         time.sleep(1000)
     return right
-auto_reduce(nap, itertools.count(), combine, kind={kind!r}, workers=2)
+auto_reduce(nap, itertools.count(), combine, workers=2, **{way!r})
 """
     with Program(script) as program:
         program.read_and_wait("ten")
@@ -238,5 +239,5 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs() -> None:
             auto_reduce(work.double, [1], pair, **{name: 1})  # type: ignore[call-overload]
     with pytest.raises(OptionTypeError, match="combine must be callable"):
         auto_reduce(work.double, [1], 3)  # type: ignore[call-overload]
-    with pytest.raises(OptionValueError, match="lazy maps"):
-        auto_reduce(work.double, [1], pair, backend="hybrid")
+    with pytest.raises(OptionValueError, match="share no process"):
+        auto_reduce(work.double, [1], pair, backend="hybrid", timeout=1)

@@ -23,7 +23,7 @@ from autopar._engine.accounts import Account
 from autopar._model import Machine, Observation, Plan
 from autopar._platform import gil_enabled
 from autopar._report.report import COLUMNS, Report
-from conftest import CPU_ALONE, eventually
+from conftest import BACKENDS, CPU_ALONE, eventually
 
 SEEN = Observation(12, 3.1234e-3, 3.0987e-3, 2.9876e-3)
 PREDICTED = {"serial": 1.2345, "threads": 1.3456, "processes": 0.6543}
@@ -234,8 +234,7 @@ def test_a_call_inside_a_call_is_collected_from_the_workers_of_this_process() ->
 
 # lazy maps
 
-LAZY = ["serial", "threads", "processes"]
-lazies = pytest.mark.parametrize("name", LAZY)
+lazies = pytest.mark.parametrize("name", BACKENDS)
 
 
 @lazies

@@ -56,6 +56,12 @@ def slow_whereabouts(_item: object) -> tuple[int, int]:
     return os.getpid(), threading.get_ident()
 
 
+def join(meeting: Any) -> tuple[int, int]:
+    """Where it ran, once all have come who are to meet."""
+    meeting.wait(30)
+    return whereabouts(None)
+
+
 def stamp(path: str) -> str:
     """Leaves a mark of its evaluation, so that evaluations can be counted across processes."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -102,10 +102,11 @@ def results(
     )
     here = chosen.kind == "auto" and chosen.backend in (None, "serial") and chosen.seed is None
     alone = here and not chosen.faults_matter and chosen.initializer is None
-    given: dict[str | None, Kind] = {"threads": "io", "processes": "cpu"}
+    given: dict[str | None, Kind] = {"threads": "io", "processes": "cpu", "hybrid": "cpu"}
     kind = "cpu" if chosen.seed is not None else given.get(chosen.backend, chosen.kind)
     workers = 1 if chosen.backend == "serial" else chosen.workers
-    dispatch = Dispatch(kind, workers, job, _broken)
+    means = "hybrid" if chosen.backend == "hybrid" else None
+    dispatch = Dispatch(kind, workers, job, _broken, means=means)
     request = Request(job, alone, ordered, ahead, chosen.errors == "return")
     leash = leash or Leash()
     leash.tie(dispatch)

@@ -142,7 +142,7 @@ def auto_imap(
         kind: See `auto_map`.
         ordered: Results come in the order of the items; else each as soon as it is there.
         buffersize: Items read ahead of the results that were taken; None for a few for each worker.
-        backend: "serial", "threads" or "processes"; None to have it chosen.
+        backend: "serial", "threads", "processes" or "hybrid"; None to have it chosen.
         workers: See `auto_map`.
         timeout: See `auto_map`.
         retries: See `auto_map`.

@@ -115,7 +115,7 @@ class Account:
         workers: the most that each means has had. said: what the caller chose, if it was not `kind`.
         """
         if kind != "auto":
-            means = "processes" if "processes" in workers else "threads"
+            (means,) = workers
             said = said or f"the caller said that the items {'wait' if kind == 'io' else 'compute'}"
             return (Plan(means, workers[means], self._as_told(said, means), {}),)
         threads = Plan("threads", workers.get("threads", 1), FIRST_CALLS, {}, self.trial.seen())

@@ -22,13 +22,14 @@ WAIT_S = 1e-3
 
 
 class Dispatch:
-    """The workers of one executor or pool: threads, processes, or both.
+    """The workers of one executor, pool or lazy map: threads, processes, or both.
 
     kind: "io" for threads, "cpu" for processes, "auto" to have it found out for each function.
     most: workers at most, both kinds together, or None for numbers that fit the tasks.
     job: what is said of each worker and each task; its function is not used.
     broken_by: makes the error that tasks fail with when no worker can be had, from the cause.
     seen_by: who wants the reports when all is over, one for each function; or None.
+    means: the only one, where that is neither; `kind` is not "auto" then.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Dispatch:
         job: Job,
         broken_by: Callable[[BaseException], BaseException],
         seen_by: Observer | None = None,
+        means: str | None = None,
     ) -> None:
         self._kind: Kind = kind
         self._most = most
@@ -51,10 +53,14 @@ class Dispatch:
             processes = kind == "cpu" and machine().gil
         self._processes: Flow | None = None
         self._threads: Flow | None = None
+        self._given: Flow | None = None
         self._seen_by = [] if seen_by is None else [seen_by]
         self._over: set[str] = set()
         self._accounts = Accounts(self._tell_of)
         self._sorter = Sorter(self._accounts, most, self._waiting) if kind == "auto" else None
+        if means is not None:
+            self._given = Flow(means, prepared, lambda: most, broken_by, then=self._ended)
+            return
         if processes:
             self._processes = Flow(
                 "processes", prepared, self._most_processes, broken_by, then=self._ended
@@ -74,7 +80,8 @@ class Dispatch:
     @property
     def flows(self) -> tuple[Flow, ...]:
         """Those there are."""
-        return tuple(flow for flow in (self._threads, self._processes) if flow is not None)
+        every = self._threads, self._processes, self._given
+        return tuple(flow for flow in every if flow is not None)
 
     @property
     def broken(self) -> BaseException | None:
@@ -122,7 +129,10 @@ class Dispatch:
     def plans(self, account: Account, said: str | None = None) -> tuple[Plan, ...]:
         """Where the tasks of a function have been done, and why: if not otherwise, as was `said`."""
         workers = {flow.means: max(1, flow.widest) for flow in self.flows}
-        return account.plans(self._kind, workers, machine(), said)
+        plans = account.plans(self._kind, workers, machine(), said)
+        if self._given is None:
+            return plans
+        return tuple(plan._replace(processes=self._given.processes) for plan in plans)
 
     def reports(self) -> list[Report]:
         """What there is to tell of each function so far, in the order of their first tasks."""
@@ -197,6 +207,8 @@ class Dispatch:
 
     def _flow_for(self, entry: Entry) -> Flow:
         threads, processes = self._threads, self._processes
+        if self._given is not None:
+            return self._given
         if processes is None or (self._sorter is not None and not self._account_of(entry).apart):
             assert threads is not None
             return threads

@@ -40,7 +40,7 @@ class Flow:
     waits: tasks are known to wait.
     look: called by the director after each look at the crew, outside every lock.
     then: called when all is over, with `means`; maybe more than once.
-    widest: the most workers that there were at once.
+    widest: the most workers that there were at once. processes: how many they were threads of.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Flow:
         self._lock = threading.Lock()
         self._directed = False
         self._killed = False
-        self._workers = self._width = self.widest = 0
+        self._workers = self._width = self.widest = self.processes = 0
         self._ended = threading.Event()
         self._bell = Bell()
 
@@ -146,7 +146,7 @@ class Flow:
         while self.most() == 0 and not self.desk.over:
             time.sleep(TICK_S)
         share = budget.Share(self.desk.tell)
-        fitter = _Threads(self, share) if self.means == "threads" else _Processes(self, share)
+        fitter = FITTERS[self.means](self, share)
         crew = fitter.open(self._job, self.desk)
         self._fitted(fitter)
         try:
@@ -159,7 +159,7 @@ class Flow:
             self._directed = self.desk.unsettled > 0 and not self.desk.over
             return self._directed
 
-    def _conduct(self, crew: Crew, fitter: _Threads | _Processes) -> None:
+    def _conduct(self, crew: Crew, fitter: _Fitter) -> None:
         desk, stays = self.desk, self._job.initializer is not None
         idle_s, looked_s = None, now_s()
         while not desk.over:
@@ -186,9 +186,9 @@ class Flow:
                 self._look()
             self._pause(crew, TICK_S if idle_s is None else STAY_S if stays else LINGER_S)
 
-    def _fitted(self, fitter: _Threads | _Processes) -> None:
+    def _fitted(self, fitter: _Fitter) -> None:
         self._workers, self._width = fitter.wanted, fitter.width
-        self.widest = max(self.widest, fitter.wanted)
+        self.widest, self.processes = max(self.widest, fitter.wanted), fitter.processes
 
     def _pause(self, crew: Crew, timeout_s: float) -> None:
         """Waits until there is something for the director to do, or so long.
@@ -208,11 +208,23 @@ class Flow:
 
 
 class _Fitter:
-    """The size of one crew: `wanted` workers, and up to `width` if there were more to do."""
+    """The size of one crew: `wanted` workers, and up to `width` if there were more to do.
+
+    processes: how many the workers are threads of; 0 when each has one of its own.
+    """
+
+    processes = 0
 
     def __init__(self, flow: Flow, share: budget.Share) -> None:
         self.wanted = self.width = 1
         self._flow, self._share = flow, share
+
+    def open(self, job: Job, desk: OpenDesk) -> Crew:
+        """The crew, as large as what there is to do asks for."""
+        raise NotImplementedError
+
+    def fit(self, crew: Crew) -> None:
+        """Brings it to the size that it should have now."""
 
 
 class _Processes(_Fitter):
@@ -287,3 +299,27 @@ class _Threads(_Fitter):
             return False
         stuck = now - max(self._ramp.seen_s, self._ramp.since_s) > PATIENCE_S
         return spent_s > COMPUTES * elapsed_s and not stuck
+
+
+class _Lanes(_Fitter):
+    """Threads of a few processes: as many as the caller allows, or as a hybrid begins with.
+
+    All of them at once: a process opens them best before its first task, and they cost little.
+    """
+
+    def open(self, job: Job, desk: OpenDesk) -> Crew:
+        most, cpus = self._flow.most(), machine().cpus
+        self.wanted = self.width = most or FIRST
+        wanted = min(1 if budget.in_worker() else cpus, self.wanted)
+        granted = self._share.settle(cpus, wanted, 0, now_s(), demand=most is not None)
+        self.processes = max(1, granted)
+        native, means = max(1, cpus // wanted), backends.backend(self._flow.means)
+        crew: Crew = means.open(job, desk, self.wanted, native, self.processes)
+        return crew
+
+
+FITTERS: dict[str, type[_Fitter]] = {
+    "threads": _Threads,
+    "processes": _Processes,
+    "hybrid": _Lanes,
+}
