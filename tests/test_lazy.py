@@ -292,6 +292,21 @@ def test_what_a_crash_in_a_hybrid_has_cost_may_be_tried_again(marks: faulty.Mark
     assert marks.begun()[70] == 2
 
 
+@pytest.mark.parametrize("errors", ["raise", "return"])
+def test_workers_that_cannot_be_had_end_it(errors: Any) -> None:
+    options: dict[str, Any] = {"initializer": os._exit, "initargs": (3,), "errors": errors}
+    with pytest.raises(WorkerCrashed) as caught:
+        list(auto_imap(work.double, itertools.count(), backend="processes", **options))
+    assert not hasattr(caught.value, "__notes__")  # it is no item's
+    options["initializer"] = refuse
+    with pytest.raises(RuntimeError, match="3"):
+        list(auto_imap(work.double, itertools.count(), backend="threads", **options))
+
+
+def refuse(why: object) -> None:
+    raise RuntimeError(why)
+
+
 @pytest.mark.skipif(not APART, reason="there are no worker processes here")
 def test_an_item_that_runs_past_its_time_is_ended() -> None:
     found = list(auto_imap(work.nap, [0.0, 60.0, 0.0], "cpu", timeout=0.5, errors="return"))

@@ -58,7 +58,8 @@ class Feeder:
             self._dispatch.release()
 
     def _feed(self) -> None:
-        index, failed, ended = 0, None, False
+        index, ended = 0, False
+        failed: BaseException | None = None
         while self._may_read(index):
             try:
                 item = next(self._items)
@@ -69,6 +70,7 @@ class Feeder:
                 failed = error
                 break
             if not self._put(index, item):
+                failed = self._dispatch.broken
                 break
             index += 1
         self.paused = self.paused and not (self._stopped or failed or ended)

@@ -149,6 +149,8 @@ def _results(
                 done += 1
                 course.done = done
                 if not good:
+                    if value is dispatch.broken:  # and no item's
+                        raise value
                     _note(value, fn, from_ + index)
                     if not request.keep_errors or not isinstance(value, Exception):
                         raise value
