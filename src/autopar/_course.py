@@ -63,6 +63,8 @@ class Course:
         account, backend = self._dispatch.account(self._fn), self._chosen.backend
         if not self._alone:
             said = None if backend is None else f"the caller chose {backend}"
+            if self._chosen.executor is not None:
+                said = "the caller chose it"
             return self._dispatch.plans(account, said)
         seen = account.trial.seen()
         if backend is not None:

@@ -100,12 +100,13 @@ def results(
         timeout_s=chosen.timeout_s,
         memory_bytes=chosen.memory_bytes,
     )
-    here = chosen.kind == "auto" and chosen.backend in (None, "serial") and chosen.seed is None
+    free = chosen.executor is None and chosen.seed is None
+    here = free and chosen.kind == "auto" and chosen.backend in (None, "serial")
     alone = here and not chosen.faults_matter and chosen.initializer is None
     given: dict[str | None, Kind] = {"threads": "io", "processes": "cpu", "hybrid": "cpu"}
-    kind = "cpu" if chosen.seed is not None else given.get(chosen.backend, chosen.kind)
+    kind = given.get(chosen.backend, chosen.kind) if free else "cpu"
     workers = 1 if chosen.backend == "serial" else chosen.workers
-    means = "hybrid" if chosen.backend == "hybrid" else None
+    means = "hybrid" if chosen.backend == "hybrid" else chosen.executor
     dispatch = Dispatch(kind, workers, job, _broken, means=means)
     request = Request(job, alone, ordered, ahead, chosen.errors == "return")
     leash = leash or Leash()
@@ -149,8 +150,9 @@ def _results(
                 done += 1
                 course.done = done
                 if not good:
-                    if value is dispatch.broken:  # and no item's
-                        raise value
+                    broken = dispatch.broken
+                    if broken is not None and value is broken:  # no item's
+                        raise broken
                     _note(value, fn, from_ + index)
                     if not request.keep_errors or not isinstance(value, Exception):
                         raise value

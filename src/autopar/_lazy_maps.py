@@ -21,6 +21,8 @@ from ._retry import Retry
 from ._shapes import awaits, joined, parted
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from ._displays import ProgressOption
 
 T = TypeVar("T")
@@ -115,7 +117,7 @@ def auto_imap(
     kind: Kind = "auto",
     ordered: bool = True,
     buffersize: int | None = None,
-    backend: str | None = None,
+    backend: str | Executor | None = None,
     workers: int | None = None,
     timeout: float | None = None,
     retries: int | Retry = 0,
@@ -142,7 +144,8 @@ def auto_imap(
         kind: See `auto_map`.
         ordered: Results come in the order of the items; else each as soon as it is there.
         buffersize: Items read ahead of the results that were taken; None for a few for each worker.
-        backend: "serial", "threads", "processes" or "hybrid"; None to have it chosen.
+        backend: See `auto_map`. An executor is only given items as results are taken; those that
+            it has not begun at the end are cancelled.
         workers: See `auto_map`.
         timeout: See `auto_map`.
         retries: See `auto_map`.

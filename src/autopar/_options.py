@@ -45,7 +45,7 @@ class OneByOne(TypedDict, total=False):
     """The options of all maps whose results are taken one after another."""
 
     buffersize: int | None
-    backend: str | None
+    backend: str | Executor | None
     workers: int | None
     timeout: float | None
     retries: int | Retry
@@ -159,8 +159,6 @@ def check_lazy(chosen: Chosen, buffersize: Any) -> None:
     check_count("buffersize", buffersize)
     if chosen.errors == "group":
         raise OptionValueError("errors='group' is for all results at once: use 'return'")
-    if chosen.executor is not None:
-        raise OptionValueError("lazy maps run on workers of their own: use the name of a backend")
     if chosen.seed is not None and chosen.backend == "serial":
         raise OptionValueError(
             "results are taken between the items, with generators that are yours: "

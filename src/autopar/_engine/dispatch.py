@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._model import Job, Kind, Plan
 from .._observe.machine import machine
@@ -17,6 +17,9 @@ from .accounts import Account, Accounts
 from .flow import Flow
 from .inbox import Entry
 from .sorting import Sorter, Task
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 WAIT_S = 1e-3
 
@@ -29,7 +32,8 @@ class Dispatch:
     job: what is said of each worker and each task; its function is not used.
     broken_by: makes the error that tasks fail with when no worker can be had, from the cause.
     seen_by: who wants the reports when all is over, one for each function; or None.
-    means: the only one, where that is neither; `kind` is not "auto" then.
+    means: the only one, where that is neither, or an executor of the caller's; `kind` is not
+    "auto" then.
     """
 
     def __init__(
@@ -39,7 +43,7 @@ class Dispatch:
         job: Job,
         broken_by: Callable[[BaseException], BaseException],
         seen_by: Observer | None = None,
-        means: str | None = None,
+        means: str | Executor | None = None,
     ) -> None:
         self._kind: Kind = kind
         self._most = most
@@ -59,7 +63,15 @@ class Dispatch:
         self._accounts = Accounts(self._tell_of)
         self._sorter = Sorter(self._accounts, most, self._waiting) if kind == "auto" else None
         if means is not None:
-            self._given = Flow(means, prepared, lambda: most, broken_by, then=self._ended)
+            executor = None if isinstance(means, str) else means
+            self._given = Flow(
+                means if isinstance(means, str) else type(means).__name__,
+                prepared,
+                lambda: most,
+                broken_by,
+                then=self._ended,
+                executor=executor,
+            )
             return
         if processes:
             self._processes = Flow(

@@ -11,7 +11,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import backends
 from .._decide.width import FIRST, POLITE, Width, first_width, next_width
@@ -23,6 +23,9 @@ from . import budget
 from .bell import Bell
 from .desk import SIGNALS_S, SLOW_CALL_S, now_s
 from .inbox import Entry, OpenDesk
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 TICK_S = 5e-3  # between two looks while something is being done
 LINGER_S = 0.2  # with nothing to do for so long, the workers are let go
@@ -37,7 +40,7 @@ class Flow:
 
     job: what its workers run. most: tells how many workers there may be now, None for any number;
     with 0 it waits. broken_by: makes the error that tasks fail with when no worker can be had.
-    waits: tasks are known to wait.
+    waits: tasks are known to wait. executor: the caller's own, which is the means.
     look: called by the director after each look at the crew, outside every lock.
     then: called when all is over, with `means`; maybe more than once.
     widest: the most workers that there were at once. processes: how many they were threads of.
@@ -53,11 +56,13 @@ class Flow:
         waits: bool = False,
         look: Callable[[], object] | None = None,
         then: Callable[[str], object],
+        executor: Executor | None = None,
     ) -> None:
         self.means = means
         self.desk = OpenDesk(means, retries=job.retries, timeout_s=job.timeout_s)
         self.most = most
         self.waits = waits
+        self.executor = executor
         self.broken: BaseException | None = None
         self._job = job
         self._broken_by, self._look, self._then = broken_by, look, then
@@ -146,7 +151,7 @@ class Flow:
         while self.most() == 0 and not self.desk.over:
             time.sleep(TICK_S)
         share = budget.Share(self.desk.tell)
-        fitter = FITTERS[self.means](self, share)
+        fitter = (FITTERS[self.means] if self.executor is None else _Lent)(self, share)
         crew = fitter.open(self._job, self.desk)
         self._fitted(fitter)
         try:
@@ -315,6 +320,19 @@ class _Lanes(_Fitter):
         self.processes = max(1, granted)
         native, means = max(1, cpus // wanted), backends.backend(self._flow.means)
         crew: Crew = means.open(job, desk, self.wanted, native, self.processes)
+        return crew
+
+
+class _Lent(_Fitter):
+    """The workers of an executor that is the caller's: as many as it says."""
+
+    def open(self, job: Job, desk: OpenDesk) -> Crew:
+        from ..backends.executor import Executors, workers_of
+
+        executor: Any = self._flow.executor
+        most = self._flow.most() or workers_of(executor) or machine().cpus
+        self.wanted = self.width = most
+        crew: Crew = Executors(executor).open(job, desk, most)
         return crew
 
 

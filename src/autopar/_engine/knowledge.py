@@ -63,7 +63,9 @@ class Knowledge:
         """The plan that needs no probe, if the caller's options say enough."""
         call, options, left = self._call, self._call.options, self._call.desk.left()
         if call.executor is not None:
-            workers = options.workers or _workers_of(call.executor) or self.facts().cpus
+            from ..backends.executor import workers_of
+
+            workers = options.workers or workers_of(call.executor) or self.facts().cpus
             return Plan(type(call.executor).__name__, workers, "the caller chose it", {})
         if options.backend == "processes":
             return Plan("processes", self.computing(left), "the caller chose processes", {})
@@ -296,8 +298,3 @@ def _by_value(fn: Any) -> bool:
     return getattr(fn, "__module__", None) in ("__main__", "__mp_main__") or "<" in getattr(
         fn, "__qualname__", ""
     )
-
-
-def _workers_of(executor: Any) -> int | None:
-    found = getattr(executor, "_max_workers", None)
-    return found if isinstance(found, int) else None

@@ -34,8 +34,14 @@ class Executors:
         """An executor that exists can be asked."""
 
     def open(self, job: Job, desk: Desk, workers: int) -> ExecutorCrew:
-        """A crew that keeps twice `workers` chunks submitted."""
+        """A crew that keeps twice `workers` chunks submitted, or once if there are more workers."""
         return ExecutorCrew(self._executor, job, desk, workers)
+
+
+def workers_of(executor: Executor) -> int | None:
+    """How many workers an executor has, if it lets that be seen."""
+    found = getattr(executor, "_max_workers", None)
+    return found if isinstance(found, int) else None
 
 
 class ExecutorCrew:
@@ -44,6 +50,7 @@ class ExecutorCrew:
     def __init__(self, executor: Executor, job: Job, desk: Desk, workers: int) -> None:
         self._executor, self._job, self._desk = executor, job, desk
         self._workers = workers
+        self._size = workers_of(executor) or 0
         self._limit = desk.limit
         self._held: dict[Future[Any], tuple[int, Sequence[Any]]] = {}
         self._done: deque[Future[Any]] = deque()
@@ -65,7 +72,9 @@ class ExecutorCrew:
 
     def wait(self, timeout_s: float) -> None:
         """Returns when a chunk has come back, or the desk has something new."""
-        if not self._done:
+        if not self._held:
+            self._desk.wait(timeout_s)  # what has just come is not slept through
+        elif not self._done:
             self._desk.wait_change(timeout_s)
 
     def step(self) -> None:
@@ -76,7 +85,9 @@ class ExecutorCrew:
         if self._desk.limit < self._limit:
             self._limit = self._desk.limit
             self._recall()  # the desk forgets what must not start, and keeps the rest
-        while not self._retired and len(self._held) < 2 * self._workers and self._submit():
+        # More than are wanted, where it has these, would be run beside each other.
+        most = self._workers if self._size > self._workers else 2 * self._workers
+        while not self._retired and len(self._held) < most and self._submit():
             pass
 
     def resize(self, workers: int) -> None:
