@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 import faulty
 import work
 from autopar import Barrier, TaskTimeout, WorkerCrashed, auto_imap, observe
+from autopar._engine.flow import Flow
+from autopar._engine.inbox import Entry
 from autopar._observe.machine import machine
 from conftest import APART, BACKENDS
 
@@ -322,3 +324,20 @@ def test_a_thread_that_runs_past_its_time_is_given_up() -> None:
         over.set()
     assert [found[0], found[2]] == [False, False]
     assert isinstance(found[1], TaskTimeout)
+
+
+def test_that_no_thread_can_be_started_any_more_is_raised_after_what_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    put = Flow.put
+
+    def put_some(flow: Flow, entries: Sequence[Entry]) -> bool:
+        if entries[0].task[1] == (5,):
+            raise RuntimeError("can't start new thread")
+        return put(flow, entries)
+
+    monkeypatch.setattr(Flow, "put", put_some)
+    found = auto_imap(work.double, range(9), "io")
+    assert [next(found) for _ in range(5)] == [0, 2, 4, 6, 8]
+    with pytest.raises(RuntimeError, match="start new thread"):
+        next(found)

@@ -69,8 +69,12 @@ class Feeder:
             except BaseException as error:
                 failed = error
                 break
-            if not self._put(index, item):
-                failed = self._dispatch.broken
+            try:
+                if not self._put(index, item):
+                    failed = self._dispatch.broken
+                    break
+            except BaseException as error:  # no thread can be started any more
+                failed = error
                 break
             index += 1
         self.paused = self.paused and not (self._stopped or failed or ended)
