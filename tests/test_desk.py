@@ -19,7 +19,7 @@ from autopar._engine.inbox import Entry, OpenDesk
 from autopar._engine.source import Source
 from autopar._pending import AsyncResult
 from autopar._platform import gil_enabled
-from autopar.backends.chunk import Chunk
+from autopar.backends.chunk import Chunk, Lent
 
 LONG_S = 20e-3  # a chunk is allowed to run this long
 KINDS = ("list", "tuple", "range", "generator", "set", "dict", "string")
@@ -64,8 +64,99 @@ def test_items_whose_rest_is_taken_are_all_there_once(one_step: bool) -> None:
         assert chunk.waiting == 0
 
 
+@pytest.mark.skipif(not gil_enabled(), reason="without a GIL none is lent")
+@pytest.mark.parametrize("make", [list, tuple])
+def test_items_that_were_lent_and_whose_rest_is_taken_are_all_there_once(
+    make: Callable[[Iterable[int]], Sequence[int]],
+) -> None:
+    items = make(range(1000, 1300))
+    for turn in range(500):
+        chunk, ran, met = Lent(50, items, 200), [], threading.Barrier(2)
+
+        def run(chunk: Chunk = chunk, ran: list[Any] = ran, met: Any = met) -> None:
+            met.wait()
+            ran += [item for item in chunk.todo]  # noqa: C416  a loop, as workers have it
+
+        worker = threading.Thread(target=run)
+        worker.start()
+        met.wait()
+        for _ in range(turn):
+            pass
+        rest = chunk.take_rest()
+        assert chunk.take_rest() == []
+        worker.join()
+        assert ran + rest == [*range(1050, 1250)]
+        assert not chunk.ended_early
+        assert (chunk.waiting, chunk.at) == (0, 250)
+
+
+def lent(desk: Desk, count: int) -> Lent:
+    """A chunk of a list that lies where it was, after a first one of one item."""
+    first = desk.draw_count(1)
+    assert first is not None
+    values = list(first.todo)
+    chunk = desk.follow(first, 1e-3, count)
+    desk.settle_followed(first.start, values)
+    assert isinstance(chunk, Lent)
+    return chunk
+
+
+@pytest.mark.skipif(not gil_enabled(), reason="without a GIL none is lent")
+@pytest.mark.parametrize("cut_to", [0, 5, 6, 7, 20])
+@pytest.mark.parametrize("taken", ["before", "after", "never"])
+def test_a_list_that_shrinks_under_a_chunk_ends_it_where_it_ends_the_loop(
+    cut_to: int, taken: str
+) -> None:
+    """Five items have run then, and its rest is taken before or after that, or by nobody."""
+    items = list(range(30))
+    desk = open_desk(items)
+    chunk = lent(desk, 20)
+    values = list(itertools.islice(chunk.todo, 5))
+    if taken == "before":
+        assert not desk.unstick()
+        assert desk.unstick()
+    del items[cut_to:]
+    if taken == "after":
+        assert not desk.unstick()
+        desk.unstick()
+    values += chunk.todo
+    if chunk.ended_early:
+        desk.settle_followed(1, values)
+        desk.cut_short(chunk, 1 + len(values), 1e-3)
+    else:
+        assert desk.follow(chunk, 1e-3, 0) is None
+        desk.settle_followed(1, values)
+    assert values == [1, 2, 3, 4, 5] + (taken == "never") * [*range(6, min(cut_to, 21))]
+    drain(desk)
+    assert desk.over
+    assert desk.unfinished() == 0
+    # A rest that was taken before is run as it was then; afterwards the list had no more to give.
+    ends_at = {"before": 21, "after": max(6, min(cut_to, 30)), "never": 1 + len(values)}
+    assert desk.results() == [*range(ends_at[taken])]
+
+
+@pytest.mark.skipif(not gil_enabled(), reason="without a GIL none is lent")
+@pytest.mark.parametrize("cut_to", [0, 6, 20, 30])
+def test_an_item_that_raises_after_the_list_has_shrunk_is_named_rightly(cut_to: int) -> None:
+    items = list(range(30))
+    desk = open_desk(items)
+    chunk = lent(desk, 20)
+    assert list(itertools.islice(chunk.todo, 5)) == [1, 2, 3, 4, 5]
+    del items[cut_to:]
+    desk.abandon(1, chunk, ValueError())
+    assert list(desk.errors) == [5]
+    assert desk.over
+    assert desk.unfinished() == 0
+
+
 def open_desk(items: Iterable[Any], chunksize: int | None = None) -> Desk:
     return Desk(Source(items), chunksize)
+
+
+def items_in(chunk: Chunk) -> Sequence[Any]:
+    """Those of a chunk that nobody has begun with."""
+    items = chunk.items
+    return items[chunk.start : chunk.end] if isinstance(chunk, Lent) else items
 
 
 def drain(desk: Desk, count: int = 7) -> list[tuple[int, Any]]:
@@ -257,7 +348,7 @@ class DeskMachine(RuleBasedStateMachine):
         self.drew = True
         if chunk is not None:
             assert 1 <= chunk.count <= most
-            self.drawn.append(self.hand_out(Held(chunk.start, chunk.items, chunk)))
+            self.drawn.append(self.hand_out(Held(chunk.start, items_in(chunk), chunk)))
 
     def step(self, held: Held) -> bool:
         """Starts and finishes the next item of a chunk; false when none is left in it."""
@@ -299,14 +390,14 @@ class DeskMachine(RuleBasedStateMachine):
         self.drawn.remove(held)
         chunk = self.desk.follow(held.chunk, 1e-4, count)
         while chunk is not None and chunk.start == end:
-            held = self.hand_out(Held(chunk.start, chunk.items, chunk))
+            held = self.hand_out(Held(chunk.start, items_in(chunk), chunk))
             while self.step(held):
                 pass
             trail, end = trail + held.values, chunk.end
             chunk = self.desk.follow(chunk, 1e-4, count)
         self.desk.settle_followed(since, trail)
         if chunk is not None:
-            self.drawn.append(self.hand_out(Held(chunk.start, chunk.items, chunk)))
+            self.drawn.append(self.hand_out(Held(chunk.start, items_in(chunk), chunk)))
 
     @precondition(lambda self: self.drawn)
     @rule(data=st.data())

@@ -24,6 +24,7 @@ from autopar import (
     OptionValueError,
     Plan,
     TransportError,
+    auto_foreach,
     auto_map,
     auto_starmap,
     observe,
@@ -393,6 +394,52 @@ def test_bad_options_are_refused_before_anything_runs(
     assert next(iter(wrong)) in str(caught.value)
     assert ran == []
     assert isinstance(caught.value, ValueError | TypeError)
+
+
+class Meddler:
+    """Notes what it is called with, and changes the list that is being run over."""
+
+    def __init__(self, items: list[int], changes: dict[int, tuple[str, int]]) -> None:
+        self.items, self.changes = items, changes
+        self.seen: list[int] = []
+
+    def __call__(self, item: int) -> int:
+        how, number = self.changes.get(len(self.seen), ("", 0))
+        self.seen.append(item)
+        if how == "cut":
+            del self.items[number:]
+        elif how == "grow":
+            self.items.extend(range(number))
+        elif how == "replace" and self.items:
+            self.items[number % len(self.items)] = -1
+        elif how == "insert":
+            self.items.insert(0, -2)
+        return -item
+
+
+@pytest.mark.skipif(not gil_enabled(), reason="without a GIL a chunk of a list is a copy")
+@given(
+    count=st.integers(0, 400),
+    changes=st.dictionaries(
+        st.integers(0, 500),
+        st.tuples(st.sampled_from(["cut", "grow", "replace", "insert"]), st.integers(0, 400)),
+        max_size=8,
+    ),
+    kept=st.booleans(),
+)
+def test_a_list_that_is_changed_meanwhile_is_run_over_as_by_the_loop(
+    count: int, changes: dict[int, tuple[str, int]], kept: bool
+) -> None:
+    """In the calling thread; workers have copies of what they were given."""
+    theirs, ours = list(range(count)), list(range(count))
+    looped, mapped = Meddler(theirs, changes), Meddler(ours, changes)
+    expected = [looped(item) for item in theirs]
+    if kept:
+        assert auto_map(mapped, ours, backend="serial") == expected
+    else:
+        auto_foreach(mapped, ours, backend="serial")
+    assert mapped.seen == looped.seen
+    assert ours == theirs
 
 
 def test_what_cannot_be_called_or_iterated_is_refused() -> None:

@@ -20,7 +20,7 @@ from .._decide.width import Tally
 from .._errors import TaskTimeout
 from .._platform import gil_enabled
 from .._retry import NEVER, Retry, may_try_again, note_tries, pause_s
-from ..backends.chunk import Chunk, Failure
+from ..backends.chunk import Chunk, Failure, Lent
 from .bell import Bell
 from .kept import Kept
 from .source import Source
@@ -106,7 +106,17 @@ class Desk:
         with self._lock:
             self._open.discard(chunk)
             self._note(chunk.end - chunk.start, wall_s)
-            return None if chunk.stolen else self._draw(count)
+            if chunk.stolen:
+                return None
+            return self._lend(count) if self._gil and not self._returned else self._draw(count)
+
+    def cut_short(self, chunk: Lent, end: int, wall_s: float) -> None:
+        """The list has become shorter: the last item of a chunk that was run is before `end`."""
+        with self._lock:
+            self._open.discard(chunk)
+            self._note(end - chunk.start, wall_s)
+            self._forgo(chunk.end - end - len(chunk.kept))
+            self._give_back(end, chunk.kept)
 
     def give_way(self) -> None:
         """Lets the director in if it is late; to be called between two chunks."""
@@ -164,9 +174,10 @@ class Desk:
             if chunk not in self._open:
                 return False
             self._open.discard(chunk)
+            failed = chunk.at - 1
             rest = chunk.take_rest()
-            failed = chunk.end - len(rest) - 1
             self._held -= failed - start
+            self._forgo(chunk.end - failed - 1 - len(rest))
             if final is not None:
                 self._fail(failed, final)
             else:  # a chunk of one item, with a time of its own for each try
@@ -394,6 +405,23 @@ class Desk:
             chunk.drawn_s = now_s() + chunk.wait_s
         self._open.add(chunk)
         return chunk
+
+    def _lend(self, count: int) -> Chunk | None:
+        """As `_draw`, of items that nobody has given back; they are not copied if that saves time."""
+        lent = self.source.lend(count) if isinstance(self.source, Source) else None
+        if lent is None or not lent[2]:
+            return self._draw(count)
+        self._held += lent[2]
+        chunk = Lent(*lent)
+        self._open.add(chunk)
+        return chunk
+
+    def _forgo(self, count: int) -> None:
+        """So many items that were given out are not there any more, nor any behind them."""
+        if count > 0:
+            self._held -= count
+            self.source.end()
+            self._check_over()
 
     def _take(self, count: int) -> tuple[int, Sequence[Any]] | None:
         if self._returned:

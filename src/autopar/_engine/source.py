@@ -76,6 +76,18 @@ class Source:
         self.at += len(items)
         return start, items
 
+    def lend(self, count: int) -> tuple[int, Sequence[Any], int] | None:
+        """As `take`, but the whole of the items and how many are meant; None to have them taken.
+
+        Of what would have to be copied to be taken.
+        """
+        if type(self._sequence) not in (list, tuple):
+            return None
+        start, count = self.at, min(count, self.ready)
+        self.at += count
+        assert self._sequence is not None
+        return start, self._sequence, count
+
     def _take_block(self, count: int) -> Sequence[Any]:
         if not self._blocks or count < 1:
             return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from operator import length_hint
 from typing import Any, NamedTuple
 
@@ -75,9 +76,75 @@ class Chunk:
         """Items that have not been started."""
         return length_hint(self.todo) if self._claims is None else self._claims.waiting
 
+    @property
+    def at(self) -> int:
+        """The index of the next item that has not been started."""
+        return self.end - self.waiting
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether its items came to an end before their number was reached."""
+        return False
+
     def take_rest(self) -> list[Any]:
         """The items that have not been started, which nobody will start now."""
         return list(self.todo) if self._claims is None else self._claims.take_rest()
+
+
+class Lent(Chunk):
+    """A chunk of a list or tuple whose items are run where they lie: a copy would take a tenth of
+    the time of the briefest functions.
+
+    Should the list become shorter meanwhile, it ends there, as the loop would. Nobody knows then at
+    which item, but who counts the results.
+
+    Relies on: the GIL. The iterator tells where it stands until it has come to the list's end,
+    which it does not before the chunk's end unless the list has become shorter.
+
+    kept: what was taken from the end of one that ended early, where that is not known yet.
+    """
+
+    __slots__ = ("_iterator", "_last_at", "kept")
+
+    _iterator: Any
+
+    def __init__(self, start: int, items: Sequence[Any], count: int) -> None:
+        iterator: Any = iter(items)
+        iterator.__setstate__(start)
+        self._iterator = iterator
+        self.start, self.items, self.count = start, items, count
+        self._claims = None
+        self.todo = islice(self._iterator, count)
+        self.stolen = 0
+        self.seen = -1
+        self.drawn_s = self.wait_s = 0.0
+        self.kept: list[Any] = []
+        self._last_at = start
+
+    @property
+    def waiting(self) -> int:
+        """See `Chunk`."""
+        return 0 if self.ended_early else max(0, self.end - self.at)
+
+    @property
+    def at(self) -> int:
+        """See `Chunk`; of one that has ended early, where it was when somebody took its rest."""
+        state = self._iterator.__reduce__()
+        return self._last_at if len(state) < 3 else min(int(state[2]), self.end)
+
+    @property
+    def ended_early(self) -> bool:
+        """See `Chunk`."""
+        return len(self._iterator.__reduce__()) < 3
+
+    def take_rest(self) -> list[Any]:
+        """See `Chunk`; of one that ends early by that it is `kept`, and nothing is given."""
+        self._last_at = self.at
+        rest = list(self.todo)
+        if not self.ended_early:
+            return rest
+        self.kept += rest
+        return []
 
 
 class Claims:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._model import Job
-from .chunk import Chunk, Traits, runner
+from .chunk import Chunk, Lent, Traits, runner
 
 if TYPE_CHECKING:
     from .protocol import CallerDesk
@@ -70,6 +70,7 @@ class Caller:
         self.read = read
         self._count = 1
         self._chunk: Chunk | None = None
+        self._short: tuple[Lent, float] | None = None  # a chunk that has ended early
 
     def work(self) -> None:
         """Runs items until retired, or until there is none to draw.
@@ -94,6 +95,7 @@ class Caller:
                     raise
                 return
             self._desk.settle_followed(start, values)
+            self._cut_short(start + len(values))
 
     def _work_singly(self) -> None:
         """Settles item by item, so that one that is given up or tried again takes none along.
@@ -125,10 +127,14 @@ class Caller:
     def _work_silently(self) -> None:
         """Settles chunk by chunk, so that results do not gather that nobody wants."""
         while (chunk := self._chunk) is not None:
+            end = chunk.start
             try:
                 for run, todo in self._chunks():
                     chunk = self._chunk or chunk  # the one whose items these are
-                    self._desk.settle_followed(chunk.start, [run(item) for item in todo])
+                    values = [run(item) for item in todo]
+                    end = chunk.start + len(values)
+                    self._desk.settle_followed(chunk.start, values)
+                self._cut_short(end)
             except BaseException as error:
                 self._chunk = None
                 self._desk.abandon(chunk.start, chunk, error)
@@ -154,6 +160,9 @@ class Caller:
             began = time.perf_counter()
             yield (self._run if self.sample else self._run_first), chunk.todo
             took_s = time.perf_counter() - began
+            if isinstance(chunk, Lent) and chunk.ended_early:
+                self._short, self._chunk = (chunk, took_s), None
+                return
             self.items += chunk.count - chunk.stolen
             self._grow(chunk.count, took_s)
             following = self._follow(chunk, took_s)
@@ -161,6 +170,13 @@ class Caller:
             if following is None or following.start != chunk.end:
                 return
             chunk = following
+
+    def _cut_short(self, end: int) -> None:
+        """Notes where the items have ended, if they did so before their number was reached."""
+        if self._short is not None:
+            (chunk, took_s), self._short = self._short, None
+            self.items += end - chunk.start
+            self._desk.cut_short(chunk, end, took_s)
 
     def _follow(self, chunk: Chunk, took_s: float) -> Chunk | None:
         if self.pause.locked():
