@@ -53,15 +53,20 @@ class Chunk:
     start: int
     items: Sequence[Any]
     count: int
+    todo: Iterator[Any]
+    _claims: Claims | None
     stolen: int
     seen: int
     drawn_s: float
     wait_s: float
 
     def __init__(self, start: int, items: Sequence[Any], *, one_step: bool) -> None:
-        self.start, self.items, self.count = start, items, len(items)
         self._claims = None if one_step else Claims(items)
-        self.todo: Iterator[Any] = iter(items) if self._claims is None else self._claims.each()
+        todo = iter(items) if self._claims is None else self._claims.each()
+        self._begin(start, items, len(items), todo)
+
+    def _begin(self, start: int, items: Sequence[Any], count: int, todo: Iterator[Any]) -> None:
+        self.start, self.items, self.count, self.todo = start, items, count, todo
         self.stolen = 0
         self.seen = -1
         self.drawn_s = self.wait_s = 0.0
@@ -112,12 +117,8 @@ class Lent(Chunk):
         iterator: Any = iter(items)
         iterator.__setstate__(start)
         self._iterator = iterator
-        self.start, self.items, self.count = start, items, count
         self._claims = None
-        self.todo = islice(self._iterator, count)
-        self.stolen = 0
-        self.seen = -1
-        self.drawn_s = self.wait_s = 0.0
+        self._begin(start, items, count, islice(iterator, count))
         self.kept: list[Any] = []
         self._last_at = start
 
