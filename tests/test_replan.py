@@ -28,7 +28,7 @@ from autopar._decide.doubt import (
 )
 from autopar._decide.planner import plan
 from autopar._engine.call import Call
-from autopar._engine.director import Glance
+from autopar._engine.director import Director, Glance
 from autopar._engine.grounds import Grounds
 from autopar._engine.knowledge import Knowledge
 from autopar._model import Job, Machine, Options, Plan, Travel
@@ -413,3 +413,25 @@ def test_items_are_run_here_when_no_thread_can_be_started_for_them_any_more(
 
     monkeypatch.setattr(ThreadCrew, "step", step)
     assert auto_map(work.double, range(100), "io", chunksize=5) == [2 * x for x in range(100)]
+
+
+def test_control_c_right_behind_the_start_of_a_call_ends_it_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its director must not go on to run the items that nobody waits for any more."""
+    start, started, seen = Director.start, [], []
+
+    def nap(item: int) -> None:
+        time.sleep(0.05)
+        seen.append(item)
+
+    def interrupted(director: Director, *args: Any) -> None:
+        start(director, *args)
+        started.append(director)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Director, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        auto_map(nap, range(1000), "io")
+    assert started[0]._ended.acquire(timeout=30)
+    assert len(seen) < 1000

@@ -116,13 +116,13 @@ class Call:
             self.subject = Subject()
             self.snapshot = effects.watch(self.job.fn, self.source.first())
         self.desk.courtesy.leave()
-        try:
-            director.start(self._context.copy())
-        except RuntimeError:  # the interpreter is ending: no more threads
-            self.desk.courtesy.be_back()
-            self._run_undirected()
-            return
-        try:
+        try:  # from here on: a Ctrl-C right behind its start must end the director, too
+            try:
+                director.start(self._context.copy())
+            except RuntimeError:  # the interpreter is ending: no more threads
+                self.desk.courtesy.be_back()
+                self._run_undirected()
+                return
             if not self.works and self.source.ended:
                 self._rest()
             self._serve()
