@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -136,8 +136,25 @@ def _results(
     try:
         while True:
             if request.alone:
-                more = yield from _alone(fn, items, dispatch, course)
-                if not more:
+                for value, unseen in _alone(fn, items, dispatch, course):
+                    yield value
+                    if unseen is None:
+                        break
+                    done = course.done
+                    try:
+                        # Here, as each generator that a result passes through costs as much again.
+                        for item in islice(items, unseen):
+                            try:
+                                value = fn(item)
+                            except Exception as error:
+                                _note(error, fn, done)
+                                raise
+                            finally:
+                                done += 1
+                            yield value
+                    finally:
+                        course.come(done)
+                else:
                     return
                 done = course.done
                 course.turn(alone=False)
@@ -181,41 +198,28 @@ def _results(
 
 def _alone(
     fn: Callable[[Any], Any], items: Iterator[Any], dispatch: Dispatch, course: Course
-) -> Generator[Any, None, bool]:
-    """Runs items here, until workers would be worth while: whether there may be more items.
+) -> Iterator[tuple[Any, int | None]]:
+    """Runs items here, until workers would be worth while.
 
-    A look costs as much as several calls of the briefest functions: one in 32 has one.
+    Yields each result, with how many more items may be run here before the next is looked at: a
+    look costs as much as several calls of the briefest functions. None when workers may have all.
     """
-    done, unseen, began_s = course.done, 0, 0.0
-    try:
-        for item in items:
-            course.come(done)
-            now_s = time.perf_counter()
-            watched = now_s - began_s > BRIEF_S * (1 + unseen)
-            began_s = now_s
-            try:
-                value = dispatch.try_one(fn, item) if watched else fn(item)
-            except Exception as error:
-                _note(error, fn, done)
-                raise
-            finally:
-                done += 1
-            yield value
-            if watched and dispatch.worth_while(fn):
-                return True
-            unseen = 0 if watched else min(MOST_UNSEEN, 2 * unseen + 1)
-            for item in islice(items, unseen):
-                try:
-                    value = fn(item)
-                except Exception as error:
-                    _note(error, fn, done)
-                    raise
-                finally:
-                    done += 1
-                yield value
-        return False
-    finally:
-        course.come(done)
+    unseen, began_s = 0, 0.0
+    for item in items:
+        now_s = time.perf_counter()
+        watched = now_s - began_s > BRIEF_S * (1 + unseen)
+        began_s = now_s
+        try:
+            value = dispatch.try_one(fn, item) if watched else fn(item)
+        except Exception as error:
+            _note(error, fn, course.done)
+            raise
+        finally:
+            course.come(course.done + 1)
+        if watched and dispatch.worth_while(fn):
+            yield value, None
+        unseen = 0 if watched else min(MOST_UNSEEN, 2 * unseen + 1)
+        yield value, unseen
 
 
 def _started(

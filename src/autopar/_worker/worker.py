@@ -147,7 +147,7 @@ class Worker:
         self._sock = sock
         self._cell = cell
         self._work = work
-        self._queue = Queue()
+        self._queue = Queue(counts=work is None)
         self._items = 0  # that it has run of a job that gives each worker only so many
 
     def close(self) -> None:
@@ -307,7 +307,7 @@ class Task:
                     return
             at += 1
         flush_streams()  # before the results: with the last of them the call may be over
-        self._flush()
+        self._flush(last=True)
 
     def _stops(self, now_s: float) -> bool:
         """Whether the rest of the task is given back: it runs long, or the worker has grown."""
@@ -372,8 +372,8 @@ class Task:
         head = Head(wire.REST, self._head.job, self._at, end - self._at, tries=tries)
         self._send(head, None)
 
-    def _flush(self) -> None:
-        """Sends the results that have not been sent."""
+    def _flush(self, *, last: bool = False) -> None:
+        """Sends the results that have not been sent; last: the task is over."""
         count = len(self._values)
         if not count:
             return
@@ -393,6 +393,8 @@ class Task:
         self._cell.clear(self._sent)
         self._values.clear()
         self._cell.numbers[MEMORY] = _most_bytes()
+        if last:
+            return  # there is nothing more to take the time of
         self._began_s, self._began_cpu_s = time.monotonic(), time.thread_time()
         self._queued_s = self._queue.seconds()
 
@@ -447,13 +449,20 @@ def _frozen(error: BaseException) -> bytes:
 
 
 class Queue:
-    """How long a thread has stood in the queue for a CPU; made by the thread itself."""
+    """How long a thread has stood in the queue for a CPU; made by the thread itself.
 
-    def __init__(self) -> None:
+    counts: whether it is looked at; not in a lane, where each look is a turn in the queue for the
+        GIL, and items are known to wait.
+    """
+
+    def __init__(self, *, counts: bool = True) -> None:
+        self._fd = -1
+        if not counts:
+            return
         try:
             self._fd = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
-            self._fd = -1
+            pass
 
     def seconds(self) -> float:
         """Seconds so far; 0 where the system does not count."""
