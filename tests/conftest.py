@@ -17,7 +17,7 @@ from hypothesis import settings
 
 import autopar
 from autopar._decide.doubt import Stretch
-from autopar._engine import grounds, memory
+from autopar._engine import crowding, grounds, memory
 from autopar._model import Observation, Travel
 from autopar._platform import gil_enabled
 from autopar._primitives import arena
@@ -63,9 +63,10 @@ def queue_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     def shown(_seen: Observation, _threads: int, stretch: Stretch) -> Observation | None:
         return parsing if stretch.counted > 4 else None
 
-    monkeypatch.setattr(grounds, "crowded", shown)
-    monkeypatch.setattr(grounds, "spare", lambda _stretch, _cpus: True)
-    monkeypatch.setattr(grounds, "by_others", lambda _stretch: 0.0)
+    for asking in (grounds, crowding):
+        monkeypatch.setattr(asking, "crowded", shown)
+        monkeypatch.setattr(asking, "spare", lambda _stretch, _cpus: True)
+        monkeypatch.setattr(asking, "by_others", lambda _stretch: 0.0)
     monkeypatch.setattr(memory.learned, "_known", {})
 
 

@@ -24,7 +24,8 @@ from autopar import Barrier, TaskTimeout, WorkerCrashed, auto_imap, observe
 from autopar._engine.flow import Flow
 from autopar._engine.inbox import Entry
 from autopar._observe.machine import machine
-from conftest import APART, BACKENDS
+from autopar._platform import gil_enabled
+from conftest import APART, BACKENDS, eventually, misled
 
 WAYS = [{"kind": "auto"}, {"kind": "cpu"}, {"kind": "io"}, {"backend": "hybrid"}]
 ways = pytest.mark.parametrize("way", WAYS, ids=str)
@@ -87,6 +88,80 @@ def test_a_hybrid_is_many_threads_of_a_few_processes() -> None:
 def test_items_whose_nature_changes_are_followed() -> None:
     items = [0.0] * 3000 + [0.004] * 60 + [0.0] * 3000 + [0.004] * 60
     assert list(auto_imap(work.nap, items)) == items
+
+
+@pytest.mark.usefixtures("queue_shown")
+@orders
+def test_threads_that_have_shown_that_they_queue_make_way_for_a_hybrid(
+    ordered: bool, tmp_path: Path
+) -> None:
+    def trial() -> object:
+        marks = faulty.Marks(tmp_path / "marks", 1500)
+        items = [faulty.Step(at, marks.path, work_s=0.0005, nap_s=0.008) for at in range(1500)]
+        with observe() as seen:
+            found = list(auto_imap(faulty.step, iter(items), ordered=ordered))
+        assert (found if ordered else sorted(found)) == [*range(1500)]
+        assert marks.ended() == [1] * 1500
+        means = [plan.backend for plan in seen.reports[0].plans]
+        well = means[-2:] == (["threads", "hybrid"] if gil_enabled() else ["threads"])
+        return None if well else str(seen.reports[0])
+
+    assert not misled(trial)
+
+
+@pytest.mark.usefixtures("queue_shown")
+def test_no_more_run_at_once_than_there_may_be_workers_while_a_hybrid_takes_over() -> None:
+    with observe() as seen:
+        spans = list(auto_imap(span, range(1500), workers=6))
+    ends = sorted([(began_s, 1) for began_s, _ in spans] + [(ended_s, -1) for _, ended_s in spans])
+    assert max(itertools.accumulate(change for _at_s, change in ends)) <= 6, str(seen.reports[0])
+
+
+def span(_item: object) -> tuple[float, float]:
+    began_s = time.monotonic()  # one clock for all processes
+    time.sleep(0.002)
+    work.spin(0.0005)
+    return began_s, time.monotonic()
+
+
+@pytest.mark.usefixtures("queue_shown")
+def test_a_hybrid_that_has_taken_over_ends_when_nobody_takes_results_any_more(
+    tmp_path: Path,
+) -> None:
+    def trial() -> object:
+        marks = faulty.Marks(tmp_path / "marks", 3000)
+        items = [faulty.Step(at, marks.path, work_s=0.0005, nap_s=0.008) for at in range(3000)]
+        with observe() as seen:
+            found = auto_imap(faulty.step, items)
+            assert [next(found) for _ in range(1500)] == [*range(1500)]
+            del found
+        gc.collect()
+        assert eventually(lambda: begun_within(marks, 0.1) == 0)
+        assert sum(marks.begun()) < 2000
+        well = seen.reports[0].plans[-1].backend == ("hybrid" if gil_enabled() else "threads")
+        return None if well else str(seen.reports[0])
+
+    assert not misled(trial)
+
+
+def begun_within(marks: faulty.Marks, seconds: float) -> int:
+    before = sum(marks.begun())
+    time.sleep(seconds)
+    return sum(marks.begun()) - before
+
+
+@pytest.mark.usefixtures("queue_shown")
+@pytest.mark.parametrize(
+    "options",
+    [{"errors": "return"}, {"retries": 1}, {"timeout": 60}, {"initializer": gc.collect}],
+    ids=lambda options: next(iter(options)),
+)
+def test_there_is_no_hybrid_where_faults_matter_or_each_worker_is_prepared(
+    options: dict[str, Any],
+) -> None:
+    with observe() as seen:
+        assert len(list(auto_imap(span, range(600), **options))) == 600
+    assert "hybrid" not in {plan.backend for plan in seen.reports[0].plans}
 
 
 @ways

@@ -189,9 +189,13 @@ def test_workers_killed_at_random_cost_no_more_than_tries(marks: faulty.Marks) -
     over = threading.Event()
 
     def shoot() -> None:
+        before = 0
         while not over.wait(0.1):
-            for pid in [pid for helper in children() for pid in children(helper)][:1]:
-                shot(pid)
+            begun = sum(marks.begun())
+            if begun > before:  # or new ones might die again and again before they have any
+                before = begun
+                for pid in [pid for helper in children() for pid in children(helper)][:1]:
+                    shot(pid)
 
     shooter = threading.Thread(target=shoot)
     shooter.start()

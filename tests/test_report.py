@@ -495,8 +495,8 @@ def account(trial: list[tuple[float, float]], **changes: Any) -> Account:
     """That of a function whose tasks were seen to take so many seconds, and CPU seconds."""
     made = Account("key", "fetch")
     for wall_s, cpu_s in trial:
-        made.trial = made.trial.with_one(wall_s, cpu_s)
-        made.threads.add(1, wall_s, None)
+        made.trial = made.trial.with_one(wall_s, cpu_s, 0.0)
+        made.tally("threads").add(1, wall_s, None)
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -536,7 +536,7 @@ def test_why_the_tasks_of_a_function_stay_in_threads(
 
 
 def test_why_the_tasks_of_a_function_moved_to_processes() -> None:
-    made = account(COMPUTES, apart=True, plan=MOVED)
+    made = account(COMPUTES, means="processes", plan=MOVED)
     first, then = made.plans("auto", {"threads": 7, "processes": 2}, FACTS, None)
     assert (first.backend, first.workers) == ("threads", 7)
     assert first.observation is not None
@@ -545,7 +545,7 @@ def test_why_the_tasks_of_a_function_moved_to_processes() -> None:
 
 
 def test_tasks_that_were_only_looked_at_elsewhere_are_not_said_to_have_run_in_threads() -> None:
-    made = account([], apart=True, plan=MOVED)
+    made = account([], means="processes", plan=MOVED)
     assert made.plans("auto", {"threads": 7, "processes": 2}, FACTS, None) == (MOVED,)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -107,7 +107,8 @@ def results(
     kind = given.get(chosen.backend, chosen.kind) if free else "cpu"
     workers = 1 if chosen.backend == "serial" else chosen.workers
     means = "hybrid" if chosen.backend == "hybrid" else chosen.executor
-    dispatch = Dispatch(kind, workers, job, _broken, means=means)
+    shared = alone and chosen.memory_bytes is None
+    dispatch = Dispatch(kind, workers, job, _broken, means=means, hybrid=shared)
     request = Request(job, alone, ordered, ahead, chosen.errors == "return")
     leash = leash or Leash()
     leash.tie(dispatch)
@@ -131,69 +132,85 @@ def _results(
     leash: Leash,
     seen_by: Observer | None,
 ) -> Iterator[Any]:
-    feeder, done = None, 0
+    ours = True  # whether `items` is read here, and closed here
     course.begin()
     try:
         while True:
-            if request.alone:
-                for value, unseen in _alone(fn, items, dispatch, course):
-                    yield value
-                    if unseen is None:
-                        break
-                    done = course.done
-                    try:
-                        # Here, as each generator that a result passes through costs as much again.
-                        for item in islice(items, unseen):
-                            try:
-                                value = fn(item)
-                            except Exception as error:
-                                _note(error, fn, done)
-                                raise
-                            finally:
-                                done += 1
-                            yield value
-                    finally:
-                        course.come(done)
-                else:
-                    return
+            for value, unseen in _alone(fn, items, dispatch, course) if request.alone else ():
+                yield value
+                if unseen is None:
+                    course.turn(alone=False)
+                    break
                 done = course.done
-                course.turn(alone=False)
+                try:
+                    # Here: each generator that a result passes through costs as much again.
+                    for item in islice(items, unseen):
+                        try:
+                            value = fn(item)
+                        except Exception as error:
+                            _note(error, fn, done)
+                            raise
+                        finally:
+                            done += 1
+                        yield value
+                finally:
+                    course.come(done)
+            else:
+                if request.alone:
+                    return
             taken: ResultIterator[Any] = ResultIterator(ordered=request.ordered)
             leash.tie(dispatch, taken)
             feeder = _started(fn, items, taken, request, dispatch)
-            from_, look, pace = done, JUDGED, dispatch.pace()
-            while (result := taken.take()) is not None:
-                index, good, value = result
-                done += 1
-                course.done = done
-                if not good:
-                    broken = dispatch.broken
-                    if broken is not None and value is broken:  # no item's
-                        raise broken
-                    _note(value, fn, from_ + index)
-                    if not request.keep_errors or not isinstance(value, Exception):
-                        raise value
-                yield value
-                if request.alone and done - from_ == look:
-                    look, now = look + JUDGED, dispatch.pace()
-                    if now[1] - pace[1] < TRIFLE_S * (now[0] - pace[0]):
-                        feeder.pause()
-                    pace = now
-            if not feeder.paused:
+            ours = False
+            ours = yield from _far(fn, feeder, taken, request, dispatch, course)
+            if not ours:
                 return
-            feeder = None
             course.turn(alone=True)
             dispatch.forget(fn)
     finally:
         # At the interpreter's end all has ended before, and threads stand still with their locks.
         if not sys.is_finalizing():
-            if feeder is None:
+            if ours:
                 close(items)
-            else:
-                feeder.stop()
             dispatch.kill(AutoparError("nobody takes results any more"))
             if seen_by is not None:
                 seen_by.note(course.report())
+
+
+def _far(
+    fn: Callable[[Any], Any],
+    feeder: Feeder,
+    taken: ResultIterator[Any],
+    request: Request,
+    dispatch: Dispatch,
+    course: Course,
+) -> Generator[Any, None, bool]:
+    """What workers give, until items turn out to be trifles: whether there may be more of these."""
+    first, done, look, pace = course.done, 0, JUDGED, dispatch.pace()
+    more = False
+    try:
+        while (result := taken.take()) is not None:
+            index, good, value = result
+            done += 1
+            course.done = first + done
+            if not good:
+                broken = dispatch.broken
+                if broken is not None and value is broken:  # no item's
+                    raise broken
+                _note(value, fn, first + index)
+                if not request.keep_errors or not isinstance(value, Exception):
+                    raise value
+            yield value
+            if request.alone and done == look:
+                look, now = look + JUDGED, dispatch.pace()
+                if now[1] - pace[1] < TRIFLE_S * (now[0] - pace[0]):
+                    feeder.pause()
+                pace = now
+        more = feeder.paused
+        return more
+    finally:
+        if not (more or sys.is_finalizing()):
+            feeder.stop()
 
 
 def _alone(

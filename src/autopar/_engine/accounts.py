@@ -18,6 +18,7 @@ from .._report.report import Report
 from .memory import body_of
 
 FIRST_CALLS = "the first items of a function run in threads, where what they take is seen"
+ALONE = 0.1  # of its time is what others may compute beside an item that runs as if alone
 MOST = 1000  # functions with an account: some programs make a new one for each task
 
 
@@ -25,7 +26,8 @@ class Trial(NamedTuple):
     """What a function's tasks have shown where they were looked at.
 
     waited_s: how long the last ones have waited, one after another, each taken to have waited no
-    longer than the one before it; 0 when one did not.
+    longer than the one before it; 0 when one did not. alone, alone_s: those beside which nothing else
+    computed, and the seconds that they took together.
     """
 
     items: int = 0
@@ -34,9 +36,15 @@ class Trial(NamedTuple):
     longest_s: float = 0.0
     last_waited_s: float = 0.0
     waited_s: float = 0.0
+    alone: int = 0
+    alone_s: float = 0.0
 
-    def with_one(self, wall_s: float, cpu_s: float) -> Trial:
-        """With one more of these seconds."""
+    def with_one(self, took_s: float, cpu_s: float, others_s: float) -> Trial:
+        """With one more of these seconds; others used so many of CPU meanwhile.
+
+        For as long as others computed beside it, it is taken to have queued for the GIL.
+        """
+        wall_s, alone = max(cpu_s, took_s - others_s), others_s < ALONE * took_s
         waits = wall_s - cpu_s > WAITS * wall_s
         waited_s = wall_s - cpu_s if waits else 0.0
         return Trial(
@@ -47,6 +55,8 @@ class Trial(NamedTuple):
             waited_s,
             # one alone may have lost its CPU for so long
             self.waited_s + min(waited_s, self.last_waited_s) if waits else 0.0,
+            self.alone + alone,
+            self.alone_s + took_s * alone,
         )
 
     def seen(self) -> Observation | None:
@@ -56,6 +66,20 @@ class Trial(NamedTuple):
         cpu_s = self.cpu_s / self.items
         return Observation(
             self.items, self.wall_s / self.items, cpu_s, cpu_s, longest_s=self.longest_s
+        )
+
+    def waiting(self) -> Observation | None:
+        """The same for one that waits: beside others that wait, what they compute takes no time of it.
+
+        Its seconds are those of one alone; of no items if none was, and at least so many.
+        """
+        seen = self.seen()
+        if seen is None:
+            return None
+        return (
+            seen._replace(wall_s=self.alone_s / self.alone)
+            if self.alone
+            else seen._replace(items=0)
         )
 
 
@@ -77,34 +101,44 @@ class Tally:
 class Account:
     """One function: what its tasks have come to, and what was concluded from that.
 
-    apart: its tasks go to processes. looked: tasks done when that was last considered.
+    means: where its tasks go. looked: tasks done when that was last considered.
+    crowded: what its tasks are if threads at work on them queue for the GIL, to be considered.
     why_not: what keeps it in shared memory for good. plan: the last that was made for it.
     """
 
     def __init__(self, key: object, name: str) -> None:
         self.key, self.name = key, name
         self.began_s = time.perf_counter()
-        self.threads, self.processes = Tally(), Tally()
+        self.tallies: dict[str, Tally] = {}
         self.trial = Trial()
-        self.apart = False
+        self.means = "threads"
+        self.crowded: Observation | None = None
         self.looked = 0
         self.why_not: str | None = None
         self.plan: Plan | None = None
 
     @property
+    def apart(self) -> bool:
+        """Whether its tasks go to workers that share no memory with the caller."""
+        return self.means != "threads"
+
+    @property
     def due(self) -> bool:
         """Whether the task that is done next is reason to consider it again."""
-        return self.why_not is None and not self.apart and self.trial.items + 1 >= 2 * self.looked
+        if self.why_not is not None or self.apart:
+            return False
+        return self.crowded is not None or self.trial.items + 1 >= 2 * self.looked
 
     def tally(self, means: str) -> Tally:
         """That of a means."""
-        return self.processes if means == "processes" else self.threads
+        found = self.tallies.get(means)
+        return self.tallies.setdefault(means, Tally()) if found is None else found
 
     def report(self, kind: Kind, plans: tuple[Plan, ...]) -> Report:
         """What there is to tell of it so far."""
-        threads, processes = self.threads, self.processes
-        ended_s = max(threads.ended_s, processes.ended_s, self.began_s)
-        items = threads.items + processes.items
+        tallies = list(self.tallies.values())
+        ended_s = max([self.began_s, *(tally.ended_s for tally in tallies)])
+        items = sum(tally.items for tally in tallies)
         return Report(self.name, kind, items, 0, ended_s - self.began_s, plans)
 
     def plans(
@@ -126,11 +160,11 @@ class Account:
             return (
                 self.plan._replace(backend="threads", workers=threads.workers, because=because),
             )
-        moved = self.plan._replace(workers=max(1, workers.get("processes", 1)))
-        return (threads, moved) if self.threads.items else (moved,)
+        moved = self.plan._replace(workers=max(1, workers.get(self.means, 1)))
+        return (threads, moved) if self.tally("threads").items else (moved,)
 
     def stays(self, facts: Machine) -> str:
-        """Why its tasks have not gone to processes."""
+        """Why its tasks have stayed in shared memory."""
         seen = self.trial.seen()
         if seen is None:
             return FIRST_CALLS

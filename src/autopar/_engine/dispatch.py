@@ -14,6 +14,7 @@ from .._report.report import Observer, Report
 from ..backends.chunk import Failure
 from . import sorting
 from .accounts import Account, Accounts
+from .crowding import Crowding
 from .flow import Flow
 from .inbox import Entry
 from .sorting import Sorter, Task
@@ -33,7 +34,7 @@ class Dispatch:
     broken_by: makes the error that tasks fail with when no worker can be had, from the cause.
     seen_by: who wants the reports when all is over, one for each function; or None.
     means: the only one, where that is neither, or an executor of the caller's; `kind` is not
-    "auto" then.
+    "auto" then. hybrid: tasks may come to share worker processes.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Dispatch:
         broken_by: Callable[[BaseException], BaseException],
         seen_by: Observer | None = None,
         means: str | Executor | None = None,
+        *,
+        hybrid: bool = False,
     ) -> None:
         self._kind: Kind = kind
         self._most = most
@@ -58,6 +61,8 @@ class Dispatch:
         self._processes: Flow | None = None
         self._threads: Flow | None = None
         self._given: Flow | None = None
+        self._hybrid: Flow | None = None
+        self._crowding: Crowding | None = None
         self._seen_by = [] if seen_by is None else [seen_by]
         self._over: set[str] = set()
         self._accounts = Accounts(self._tell_of)
@@ -88,11 +93,14 @@ class Dispatch:
                 look=self._sort if processes else None,
                 then=self._ended,
             )
+        if hybrid and self._processes is not None and self._threads is not None:
+            self._hybrid = Flow("hybrid", prepared, self._most_lanes, broken_by, then=self._ended)
+            self._crowding = Crowding(self._threads, self._accounts)
 
     @property
     def flows(self) -> tuple[Flow, ...]:
         """Those there are."""
-        every = self._threads, self._processes, self._given
+        every = self._threads, self._processes, self._hybrid, self._given
         return tuple(flow for flow in every if flow is not None)
 
     @property
@@ -199,7 +207,7 @@ class Dispatch:
             self._end()
 
     def _end(self) -> None:
-        self.flows[0].end()  # threads have processes end after them: tasks may still move there
+        self.flows[0].end()  # threads have the others end after them: tasks may still move there
 
     def wait_for_first(self) -> None:
         """Waits until workers that are being started for the first tasks have them."""
@@ -221,20 +229,26 @@ class Dispatch:
         threads, processes = self._threads, self._processes
         if self._given is not None:
             return self._given
-        if processes is None or (self._sorter is not None and not self._account_of(entry).apart):
+        if processes is None:
             assert threads is not None
             return threads
-        return processes
+        if threads is None or self._sorter is None:
+            return processes
+        return self._flow_of(self._account_of(entry).means)
+
+    def _flow_of(self, means: str) -> Flow:
+        """The one that is this means."""
+        return next(flow for flow in self.flows if flow.means == means)
 
     def _account_of(self, entry: Entry) -> Account:
         return self._accounts.of(entry.task[0]) if entry.account is None else entry.account
 
     def _ended(self, means: str) -> None:
-        """A flow has ended; threads have processes end after them."""
+        """A flow has ended; threads have the others end after them."""
         self._over.add(means)
         over = len(self._over) == len(self.flows)
-        if means == "threads" and self._processes is not None:
-            self._processes.end()
+        for flow in self._others if means == "threads" else ():
+            flow.end()
         if over:
             self._tell()
 
@@ -255,29 +269,50 @@ class Dispatch:
         for seen_by in self._seen_by:
             seen_by.note(self._report(account))
 
+    @property
+    def _others(self) -> list[Flow]:
+        """Those that tasks may move to from threads."""
+        return [flow for flow in (self._processes, self._hybrid) if flow is not None]
+
     def _sort(self) -> None:
-        """Moves the waiting tasks of functions that have turned out to belong in processes."""
-        threads, processes = self._threads, self._processes
+        """Moves the waiting tasks of functions that have turned out to belong elsewhere."""
+        threads = self._threads
         assert threads is not None
-        assert processes is not None
         assert self._sorter is not None
-        for test in self._sorter.found():
+        if self._crowding is not None:
+            self._crowding.look()
+        for test, means in self._sorter.found():
             moved = threads.desk.withdraw(test)
-            if moved and not processes.put(moved):
+            if moved and not self._flow_of(means).put(moved):
                 threads.desk.put(moved, back=True)
 
     def _waiting(self, test: Callable[[Task], bool]) -> int:
         return 0 if self._threads is None else self._threads.desk.waiting(test)
 
     def _most_threads(self) -> int | None:
-        most, processes = self._most, self._processes
+        most, processes, hybrid = self._most, self._processes, self._hybrid
         if most is None or processes is None:
             return most
         wanted = min(machine().cpus, processes.desk.unsettled, most // 2)
-        return max(1, most - max(processes.workers, wanted))
+        taken = max(processes.workers, wanted)
+        if hybrid is not None:
+            taken += max(hybrid.workers, min(hybrid.desk.unsettled, most // 2))
+        return max(1, most - taken)
 
     def _most_processes(self) -> int | None:
         most, threads = self._most, self._threads
         if most is None or threads is None:
             return most
         return max(0, most - threads.workers)
+
+    def _most_lanes(self) -> int:
+        """None at all before half of the workers are free: processes are filled from the start."""
+        most, threads = self._most, self._threads
+        plans = [account.plan for account in self._accounts.all() if account.means == "hybrid"]
+        lanes = max((plan.workers for plan in plans if plan is not None), default=1)
+        if threads is not None:
+            lanes = max(lanes, threads.width)  # they cost little
+        if most is None or threads is None:
+            return lanes
+        free = most - threads.workers
+        return min(free, lanes) if 2 * free >= most else 0

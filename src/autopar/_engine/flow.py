@@ -44,6 +44,7 @@ class Flow:
     look: called by the director after each look at the crew, outside every lock.
     then: called when all is over, with `means`; maybe more than once.
     widest: the most workers that there were at once. processes: how many they were threads of.
+    least: threads to have, whatever fewer have shown, to see whether they queue for the GIL.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Flow:
         self.waits = waits
         self.executor = executor
         self.broken: BaseException | None = None
+        self.least = 0
         self._job = job
         self._broken_by, self._look, self._then = broken_by, look, then
         self._context = contextvars.copy_context()
@@ -267,6 +269,7 @@ class _Threads(_Fitter):
         cpus = 1 if gil_enabled() else machine().cpus
         ramp = first_width(None, most, desk.tally(), now_s(), few)
         self._ramp: Width = ramp._replace(cpus=cpus)
+        self._least = 0
         self._looked_s, self._used_s = now_s(), time.process_time()
         self.wanted = self._want()
         crew: Crew = backends.backend("threads").open(job, desk, self.wanted)
@@ -283,6 +286,11 @@ class _Threads(_Fitter):
         """The ramp after what has been done; it learns nothing from threads with nothing to do."""
         ramp, desk, now = self._ramp, self._flow.desk, now_s()
         tally = desk.tally()
+        if self._flow.least > self._least:
+            self._least = self._flow.least
+            if ramp.threads < min(self._least, ramp.limit):
+                again = first_width(None, ramp.limit, tally, now, self._least)
+                return again._replace(cpus=ramp.cpus, enough=4 * self._least)
         if self._computing():
             return ramp
         if desk.unsettled < ramp.threads:
@@ -309,7 +317,8 @@ class _Threads(_Fitter):
 class _Lanes(_Fitter):
     """Threads of a few processes: as many as the caller allows, or as a hybrid begins with.
 
-    All of them at once: a process opens them best before its first task, and they cost little.
+    All of them at once: a process opens them best before its first task, and they cost little. Later
+    there may be more, when others of the caller's workers have finished what they were at.
     """
 
     def open(self, job: Job, desk: OpenDesk) -> Crew:
@@ -321,6 +330,12 @@ class _Lanes(_Fitter):
         native, means = max(1, cpus // wanted), backends.backend(self._flow.means)
         crew: Crew = means.open(job, desk, self.wanted, native, self.processes)
         return crew
+
+    def fit(self, crew: Crew) -> None:
+        most = self._flow.most() or 0
+        if most > self.wanted:
+            self.wanted = self.width = most
+            crew.resize(most)
 
 
 class _Lent(_Fitter):

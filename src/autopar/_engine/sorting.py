@@ -1,11 +1,12 @@
-"""Which tasks go to threads and which to processes, found out as they are done.
+"""Which tasks go to threads and which to processes, or to both at once, found out as they are done.
 
 The first tasks of a function run in threads, where its time, its CPU time and what it changes are
 seen; for as long as others computed beside it, it is taken to have queued for the GIL. Once that
 says that processes would be quicker, and that they would change nothing but the speed, the tasks of
 this function that are waiting move there, and all later ones go there at once.
 How much of its computing holds the GIL is not measured, as other tasks run beside it: all of it is
-taken to, and processes are right for the rest, too, unless moving its data costs more.
+taken to, and processes are right for the rest, too, unless moving its data costs more. Tasks that
+wait go to threads of a few processes, if threads at work on them were seen to queue for the GIL.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 
 from .. import backends
 from .._decide import planner
-from .._decide.costs import COLD, WARM
-from .._model import Job, Options, Travel
+from .._decide.costs import COLD, HELPED, WARM, Costs
+from .._model import Job, Observation, Options, Travel
 from .._observe import effects
 from .._observe.machine import machine
 from ..backends.chunk import Failure
@@ -62,7 +63,7 @@ class Sorter:
     ) -> None:
         self._accounts, self._most, self._waiting = accounts, most, waiting
         self._lock = threading.Lock()
-        self._found: list[Callable[[Task], bool]] = []
+        self._found: list[tuple[Callable[[Task], bool], str]] = []
 
     def waits(self, fn: Callable[..., Any]) -> bool:
         """Whether a function's tasks have waited so much that others may as well begin."""
@@ -83,15 +84,18 @@ class Sorter:
         wall_s, cpu_s = time.perf_counter() - began_s, time.thread_time() - began_cpu_s
         others_s = time.process_time() - began_all_s - cpu_s
         with self._lock:
-            account.trial = account.trial.with_one(max(cpu_s, wall_s - others_s), cpu_s)
+            account.trial = account.trial.with_one(wall_s, cpu_s, others_s)
             trial, due = account.trial, account.trial.items >= 2 * account.looked
             account.looked = trial.items if due else account.looked
-        if due and snapshot is not None and type(result) is not Failure:
-            self._consider(account, trial, task, result, snapshot)
+            crowded = None
+            if snapshot is not None:  # it is considered once, by the first who can
+                crowded, account.crowded = account.crowded, None
+        if (due or crowded) and snapshot is not None and type(result) is not Failure:
+            self._consider(account, trial, crowded, task, result, snapshot)
         return result
 
-    def found(self) -> list[Callable[[Task], bool]]:
-        """The functions whose tasks have turned out to belong in processes, each as a test."""
+    def found(self) -> list[tuple[Callable[[Task], bool], str]]:
+        """The functions whose tasks have turned out to belong elsewhere, each as a test, and where."""
         if not self._found:
             return []
         with self._lock:
@@ -102,11 +106,12 @@ class Sorter:
         self,
         account: Account,
         trial: Trial,
+        crowded: Observation | None,
         task: Task,
         result: Any,
         snapshot: effects.Snapshot,
     ) -> None:
-        seen = trial.seen()
+        seen = crowded or trial.seen()
         if seen is None or trial.wall_s <= 0:
             return
 
@@ -114,9 +119,8 @@ class Sorter:
             return key_of(other[0]) == account.key
 
         left = max(self._waiting(same), trial.items)
-        costs = WARM if backends.warm("processes") else COLD
-        facts = machine()
-        if not planner.processes_may_gain(seen, facts, left, costs):
+        costs, facts = _costs(), machine()
+        if crowded is None and not planner.processes_may_gain(seen, facts, left, costs):
             return
         account.why_not = effects.writes_of(task[0]) or snapshot.changed()
         if account.why_not is not None:
@@ -125,12 +129,19 @@ class Sorter:
         if seen.travel is not None and seen.travel.why_not is not None:
             account.why_not = seen.travel.why_not
             return
-        options = Options(workers=self._most, hybrid=False)
-        account.plan = planner.plan(seen, facts, left, options, costs)
-        if account.plan.backend == "processes":
-            account.apart = True
+        options = Options(workers=self._most, hybrid=crowded is not None)
+        account.plan = plan = planner.plan(seen, facts, left, options, costs)
+        if plan.backend in (planner.PROCESSES, planner.HYBRID):
+            account.means = plan.backend
             with self._lock:
-                self._found.append(same)
+                self._found.append((same, plan.backend))
+
+
+def _costs() -> Costs:
+    """What means cost now."""
+    if backends.warm("processes"):
+        return WARM
+    return HELPED if backends.helped() else COLD
 
 
 def _travel(task: Task, result: Any) -> Travel:
