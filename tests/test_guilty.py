@@ -506,8 +506,8 @@ def test_a_refusal_names_object_item_path_and_remedy() -> None:
     assert error.__cause__ is caught.value
     assert str(error) == (
         'an argument of item 3 cannot travel to or from a process: item["jobs"][1].inside is a '
-        "_thread.lock (TypeError: cannot pickle '_thread.lock' object). Use kind='auto' or "
-        "backend='threads', which share memory, or make it picklable."
+        "_thread.lock (TypeError: cannot pickle '_thread.lock' object). Use "
+        "backend='threads', which shares memory, or make it picklable."
     )
 
 

@@ -138,6 +138,17 @@ def module_path(_item: object) -> list[str]:
 seen: list[int] = []
 
 
+def name_type(item: object) -> str:
+    """For items that may be anything, and need not travel back."""
+    return type(item).__name__
+
+
+def where_and_append(item: list[int]) -> int:
+    """Writes to its item, as a loop's body may."""
+    item.append(os.getpid())
+    return os.getpid()
+
+
 def remember(x: int) -> int:
     """Writes to a global list, as a loop's body may."""
     spin(0.002)

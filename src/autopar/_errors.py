@@ -86,7 +86,7 @@ class TransportError(AutoparError):
         where = "" if self.index is None else f" of item {self.index}"
         return (
             f"{self.what}{where} cannot travel to or from a process: {self.why}. "
-            "Use kind='auto' or backend='threads', which share memory, or make it picklable."
+            "Use backend='threads', which shares memory, or make it picklable."
         )
 
 

@@ -73,7 +73,7 @@ class Feeder:
                 if not self._put(index, item):
                     failed = self._dispatch.broken
                     break
-            except BaseException as error:  # no thread can be started any more
+            except BaseException as error:  # no thread can be started, or the item defies a look
                 failed = error
                 break
             index += 1

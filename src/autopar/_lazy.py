@@ -4,6 +4,7 @@ The first items run in the thread that asks, as `map` would run them, and are lo
 as that costs little. When they have turned out to wait, or to compute so long that processes are
 quicker, a thread of its own begins to read the iterable ahead, and workers to run it; when items
 have become so brief that to hand them over is most of the work, the thread that asks goes on.
+Where faults matter workers run all of them, in processes if that changes nothing but the place.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from . import backends
 from ._course import Course
+from ._engine import budget
 from ._engine.call import name_of
 from ._engine.dispatch import Dispatch
 from ._engine.source import length_of
@@ -108,7 +110,11 @@ def results(
     workers = 1 if chosen.backend == "serial" else chosen.workers
     means = "hybrid" if chosen.backend == "hybrid" else chosen.executor
     shared = alone and chosen.memory_bytes is None
-    dispatch = Dispatch(kind, workers, job, _broken, means=means, hybrid=shared)
+    minds = chosen.timeout_s is not None or not budget.in_worker()
+    careful = chosen.faults_matter and minds and kind == "auto" and chosen.backend is None
+    dispatch = Dispatch(
+        kind, workers, job, _broken, means=means, hybrid=shared, careful=careful, total=total
+    )
     request = Request(job, alone, ordered, ahead, chosen.errors == "return")
     leash = leash or Leash()
     leash.tie(dispatch)

@@ -22,6 +22,7 @@ so none are tried (tried all the same, loopback fetches took a third longer).
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import NamedTuple
 
@@ -314,3 +315,14 @@ def _to(width: Width, threads: int) -> Width:
     if threads == width.threads:
         return width
     return width._replace(threads=threads, old=width.threads)
+
+
+def worth_loading(load_s: float, loop_s: float, cpus: int) -> int:
+    """How many processes are worth while for items that wait.
+
+    load_s: what it took the first to load the job, the import of the function's module included.
+    loop_s: what the loop would need. With l for the load and the fork, w processes on P CPUs need
+    w l / P + loop_s / w seconds.
+    """
+    each_s = load_s + COLD.worker_start_s
+    return max(cpus, min(FIRST, int(math.sqrt(loop_s * cpus / each_s))))

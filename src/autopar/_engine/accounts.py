@@ -15,6 +15,7 @@ from .._decide import planner
 from .._model import Kind, Machine, Observation, Plan
 from .._observe.watch import WAITS
 from .._report.report import Report
+from .isolation import APART
 from .memory import body_of
 
 FIRST_CALLS = "the first items of a function run in threads, where what they take is seen"
@@ -104,6 +105,8 @@ class Account:
     means: where its tasks go. looked: tasks done when that was last considered.
     crowded: what its tasks are if threads at work on them queue for the GIL, to be considered.
     why_not: what keeps it in shared memory for good. plan: the last that was made for it.
+    exposed: why its tasks have begun in threads, though faults matter; or None.
+    judged: it has been found out whether they have to.
     """
 
     def __init__(self, key: object, name: str) -> None:
@@ -116,6 +119,8 @@ class Account:
         self.looked = 0
         self.why_not: str | None = None
         self.plan: Plan | None = None
+        self.exposed: str | None = None
+        self.judged = False
 
     @property
     def apart(self) -> bool:
@@ -153,13 +158,18 @@ class Account:
             said = said or f"the caller said that the items {'wait' if kind == 'io' else 'compute'}"
             return (Plan(means, workers[means], self._as_told(said, means), {}),)
         threads = Plan("threads", workers.get("threads", 1), FIRST_CALLS, {}, self.trial.seen())
+        apart = max(1, workers.get("processes", 1))
+        isolated = Plan("processes", apart, self._as_told(APART, "processes"), {})
         if not self.apart or self.plan is None:
             because = self.stays(facts)
             if self.plan is None:
-                return (threads._replace(because=because),)
+                before = (isolated,) if self.tally("processes").items else ()
+                return (*before, threads._replace(because=because))
             return (
                 self.plan._replace(backend="threads", workers=threads.workers, because=because),
             )
+        if self.plan.observation is None:  # they are there from the first on
+            return (isolated,)
         moved = self.plan._replace(workers=max(1, workers.get(self.means, 1)))
         return (threads, moved) if self.tally("threads").items else (moved,)
 
@@ -167,12 +177,15 @@ class Account:
         """Why its tasks have stayed in shared memory."""
         seen = self.trial.seen()
         if seen is None:
-            return FIRST_CALLS
+            out = f"processes are out: {self.why_not}"
+            return self.exposed or (FIRST_CALLS if self.why_not is None else out)
         nature = planner.describe(seen, facts)
         if self.why_not is not None:
             return f"{nature}; processes are out: {self.why_not}"
         if facts.processes_why_not is not None:
             return f"{nature}; processes cannot run here: {facts.processes_why_not}"
+        if self.exposed is not None:
+            return f"{nature}; {self.exposed}"
         if self.plan is not None:
             return self.plan.because
         if self.trial.waited_s:

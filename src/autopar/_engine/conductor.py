@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from .._decide.costs import COLD
 from .._decide.width import (
     FIRST,
     POLITE,
@@ -14,6 +12,7 @@ from .._decide.width import (
     first_width,
     next_look,
     next_width,
+    worth_loading,
 )
 from .._errors import BackendUnavailable, TransportError
 from .._model import Observation, Plan
@@ -281,7 +280,8 @@ class Conductor:
             return plan._replace(backend="processes")
         if plan.backend == "threads":
             because = f"{plan.because}; in processes of their own they do no harm"
-            workers = min(plan.workers, _worth_loading(crew.load_s, plan.predicted_s["serial"]))
+            loop_s, cpus = plan.predicted_s["serial"], machine().cpus
+            workers = min(plan.workers, worth_loading(crew.load_s, loop_s, cpus))
             return plan._replace(backend="processes", workers=workers, because=because)
         return plan
 
@@ -316,13 +316,3 @@ def _is_own(error: BaseException, call: Call) -> bool:
     return call.job.initializer is not None and not isinstance(
         error, TransportError | BackendUnavailable | ImportError
     )
-
-
-def _worth_loading(load_s: float, loop_s: float) -> int:
-    """How many processes are worth while for items that wait.
-
-    load_s: what it took the first to load the job, the import of the function's module included.
-    With l for that and the fork, w processes on P CPUs need w l / P + loop_s / w seconds.
-    """
-    cpus, each_s = machine().cpus, load_s + COLD.worker_start_s
-    return max(cpus, min(FIRST, int(math.sqrt(loop_s * cpus / each_s))))

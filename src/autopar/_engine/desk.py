@@ -190,6 +190,10 @@ class Desk:
         with self._lock:
             self._fail(index, error)
 
+    def reject(self, index: int, item: Any, error: Exception) -> None:
+        """One item does not travel to the workers it was for."""
+        self.fail(index, error)
+
     def lose(self, index: int, item: Any, error: Exception, tries: int) -> None:
         """One item failed after so many tries; it gets another if it may."""
         final = self._final(error, tries)

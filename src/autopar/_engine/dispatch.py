@@ -13,10 +13,11 @@ from .._observe.machine import machine
 from .._report.report import Observer, Report
 from ..backends.chunk import Failure
 from . import sorting
-from .accounts import Account, Accounts
+from .accounts import Account, Accounts, key_of
 from .crowding import Crowding
 from .flow import Flow
 from .inbox import Entry
+from .isolation import APART, Obstacle, obstacle
 from .sorting import Sorter, Task
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class Dispatch:
     broken_by: makes the error that tasks fail with when no worker can be had, from the cause.
     seen_by: who wants the reports when all is over, one for each function; or None.
     means: the only one, where that is neither, or an executor of the caller's; `kind` is not
-    "auto" then. hybrid: tasks may come to share worker processes.
+    "auto" then.
+    hybrid: tasks may come to share worker processes.
+    careful: faults matter: tasks begin in processes if nothing is against it, else in threads; `kind`
+    is "auto" then, and all tickets can be begun twice. total: how many tasks there will be, or None.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class Dispatch:
         means: str | Executor | None = None,
         *,
         hybrid: bool = False,
+        careful: bool = False,
+        total: int | None = None,
     ) -> None:
         self._kind: Kind = kind
         self._most = most
@@ -55,7 +61,8 @@ class Dispatch:
         self._held = 0
         self._ending = False
         prepared = job._replace(fn=sorting.call, keep_errors=True, strict=True)
-        processes = kind == "cpu" or (kind == "auto" and most != 1)
+        self._job, self._careful = prepared, careful
+        processes = kind == "cpu" or (kind == "auto" and (most != 1 or careful))
         if processes and machine().processes_why_not is not None:
             processes = kind == "cpu" and machine().gil
         self._processes: Flow | None = None
@@ -80,8 +87,16 @@ class Dispatch:
             return
         if processes:
             self._processes = Flow(
-                "processes", prepared, self._most_processes, broken_by, then=self._ended
+                "processes",
+                prepared,
+                self._most_processes,
+                broken_by,
+                then=self._ended,
+                isolates=careful,
+                total=total,
             )
+            if careful:
+                self._processes.desk.elsewhere = self._brought_home
         if kind != "cpu" or not processes:
             run = sorting.run if self._sorter is None else self._sorter.run
             self._threads = Flow(
@@ -229,12 +244,15 @@ class Dispatch:
         threads, processes = self._threads, self._processes
         if self._given is not None:
             return self._given
+        account = self._account_of(entry)
+        if self._careful and not account.judged:
+            self._judge(account, entry.task)
         if processes is None:
             assert threads is not None
             return threads
         if threads is None or self._sorter is None:
             return processes
-        return self._flow_of(self._account_of(entry).means)
+        return self._flow_of(account.means)
 
     def _flow_of(self, means: str) -> Flow:
         """The one that is this means."""
@@ -242,6 +260,29 @@ class Dispatch:
 
     def _account_of(self, entry: Entry) -> Account:
         return self._accounts.of(entry.task[0]) if entry.account is None else entry.account
+
+    def _judge(self, account: Account, task: Task) -> None:
+        """Finds out where a function's tasks are to begin, from the first of them."""
+        account.judged = True
+        why = machine().processes_why_not
+        against = None if why is None else Obstacle(why, for_good=True)
+        against = against or obstacle(task[0], task[1], self._job)
+        if against is None:
+            account.means, account.plan = "processes", Plan("processes", 1, APART, {})
+            return
+        account.exposed = f"faults matter, but {against.why}, so the first items run in threads"
+        account.why_not = against.why if against.for_good else None
+
+    def _brought_home(self, entry: Entry, error: Exception) -> None:
+        """Has threads do a task that does not travel, and all others of its function that wait."""
+        threads, processes, account = self._threads, self._processes, self._account_of(entry)
+        assert threads is not None
+        assert processes is not None
+        account.means, account.plan, account.why_not = "threads", None, str(error)
+        others = processes.desk.withdraw(lambda task: key_of(task[0]) == account.key)
+        for each in (entry, *others):
+            if not threads.put([each]):
+                each.ticket.fail(error)
 
     def _ended(self, means: str) -> None:
         """A flow has ended; threads have the others end after them."""
@@ -291,8 +332,12 @@ class Dispatch:
 
     def _most_threads(self) -> int | None:
         most, processes, hybrid = self._most, self._processes, self._hybrid
+        threads = self._threads
         if most is None or processes is None:
             return most
+        late = self._careful and threads is not None and not threads.width
+        if late and processes.desk.unsettled:
+            return 0  # what could not travel waits until those have ended
         wanted = min(machine().cpus, processes.desk.unsettled, most // 2)
         taken = max(processes.workers, wanted)
         if hybrid is not None:

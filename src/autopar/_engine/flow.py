@@ -8,15 +8,18 @@ others. Workers that have run an initializer are kept until the flow ends.
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import backends
-from .._decide.width import FIRST, POLITE, Width, first_width, next_width
+from .._decide import room
+from .._decide.width import FIRST, POLITE, Width, first_width, next_width, worth_loading
 from .._model import Job
-from .._observe.machine import machine
+from .._observe.machine import free_memory, machine
+from .._observe.watch import WAITS
 from .._platform import gil_enabled
 from ..backends.protocol import Crew
 from . import budget
@@ -32,6 +35,8 @@ LINGER_S = 0.2  # with nothing to do for so long, the workers are let go
 STAY_S = 5.0  # between two looks at workers that are kept
 FEW = 1  # threads to begin with when nobody knows yet whether tasks wait
 COMPUTES = 0.7  # threads that use so much of a CPU together compute: no more of them are wanted...
+SCOUTED_ITEMS, SCOUTED_S = 2, 2e-3  # enough to judge items by, run in a process of their own
+WORKER_BYTES = 16 << 20  # what a worker holds before its first item
 PATIENCE_S = 1.0  # ...unless nothing has come back for so long: they may wait for those to come
 
 
@@ -41,6 +46,8 @@ class Flow:
     job: what its workers run. most: tells how many workers there may be now, None for any number;
     with 0 it waits. broken_by: makes the error that tasks fail with when no worker can be had.
     waits: tasks are known to wait. executor: the caller's own, which is the means.
+    isolates: tasks are in processes so that they do no harm, also those that wait. total: how many
+    there will be, where that is known.
     look: called by the director after each look at the crew, outside every lock.
     then: called when all is over, with `means`; maybe more than once.
     widest: the most workers that there were at once. processes: how many they were threads of.
@@ -58,12 +65,15 @@ class Flow:
         look: Callable[[], object] | None = None,
         then: Callable[[str], object],
         executor: Executor | None = None,
+        isolates: bool = False,
+        total: int | None = None,
     ) -> None:
         self.means = means
         self.desk = OpenDesk(means, retries=job.retries, timeout_s=job.timeout_s)
         self.most = most
         self.waits = waits
         self.executor = executor
+        self.isolates, self.total = isolates, total
         self.broken: BaseException | None = None
         self.least = 0
         self._job = job
@@ -108,7 +118,7 @@ class Flow:
 
     def kill(self, error: BaseException) -> None:
         """Ends at once: what is not done fails with this error."""
-        self._killed = True
+        self._killed = self.desk.unsettled > 0  # else the workers are as good as new
         self.desk.forsake(error)
         self.end()
 
@@ -235,7 +245,7 @@ class _Fitter:
 
 
 class _Processes(_Fitter):
-    """As many processes as there are CPUs for, and tasks."""
+    """As many processes as there are CPUs for, and tasks; more for tasks that were seen to wait."""
 
     def open(self, job: Job, desk: OpenDesk) -> Crew:
         means: Any = backends.backend(self._flow.means)
@@ -245,17 +255,34 @@ class _Processes(_Fitter):
         return crew
 
     def fit(self, crew: Crew) -> None:
-        granted = self._grant(crew.hired)
+        granted = self._grant(crew.hired, self._worth(crew))
         if granted != self.wanted:
             self.wanted = granted
             crew.resize(granted)
 
-    def _grant(self, hired: int) -> int:
+    def _worth(self, crew: Crew) -> int:
+        """How many are worth while for tasks that wait; 0 where they have not shown that."""
+        flow, desk = self._flow, self._flow.desk
+        scouted = desk.counted >= SCOUTED_ITEMS and desk.counted_s >= SCOUTED_S
+        if not (flow.isolates and scouted) or budget.in_worker():
+            return 0
+        if desk.counted_s - desk.cpu_s <= WAITS * desk.counted_s:
+            return 0
+        # Of those that nobody has counted, so many are taken to come as there were.
+        left = desk.done if flow.total is None else flow.total - desk.done
+        loop_s = max(left, desk.unsettled) * desk.item_s
+        cpus = machine().cpus
+        full = math.ceil(cpus * desk.counted_s / max(desk.cpu_s, 1e-9))  # then there is no CPU left
+        worth = max(crew.hired, min(full, worth_loading(crew.load_s, loop_s, cpus)))
+        held, need = crew.memory_bytes
+        return room.fitting(worth, max(need, WORKER_BYTES), free_memory(), held)
+
+    def _grant(self, hired: int, worth: int = 0) -> int:
         flow, cpus = self._flow, machine().cpus
         most = flow.most()
-        demand = most is not None
+        demand = most is not None or worth > cpus
         if most is None:
-            most = 1 if budget.in_worker() else cpus
+            most = 1 if budget.in_worker() else max(cpus, worth)
         self.width = max(1, most)
         wanted = min(self.width, max(hired, flow.desk.unsettled))  # what comes may need them
         return max(1, self._share.settle(cpus, wanted, hired, now_s(), demand=demand))

@@ -96,12 +96,16 @@ class Inbox:
 
 
 class OpenDesk(Desk):
-    """The ledger of tasks that come as they come; for crews of `means`, as that of a call."""
+    """The ledger of tasks that come as they come; for crews of `means`, as that of a call.
+
+    elsewhere: takes a task that does not travel to these, with the reason; None where it fails.
+    """
 
     def __init__(
         self, means: str, *, retries: Retry = NEVER, timeout_s: float | None = None
     ) -> None:
         self._means = means
+        self.elsewhere: Callable[[Entry, Exception], object] | None = None
         self._inbox = Inbox()
         super().__init__(self._inbox, None, retries=retries, timeout_s=timeout_s, keep_errors=True)
         self.ahead = 0  # nobody has to be told that there are few
@@ -198,6 +202,19 @@ class OpenDesk(Desk):
         """See `Desk.fail`."""
         super().fail(index, error)
         self._tell()
+
+    def reject(self, index: int, item: Any, error: Exception) -> None:
+        """See `Desk.reject`."""
+        if self.elsewhere is None:
+            self.fail(index, error)
+            return
+        with self._lock:
+            held = self._inbox.begun.pop(index, None)
+            self._held -= 1
+            self._check_over()
+        if held is not None:  # else all were forsaken
+            ticket, account = held
+            self.elsewhere(Entry(ticket, item, None, account), error)
 
     def lose(self, index: int, item: Any, error: Exception, tries: int) -> None:
         """See `Desk.lose`."""

@@ -94,7 +94,7 @@ class Knowledge:
     def plan(self, seen: Observation) -> Plan:
         """The plan for what is left, from what has been seen."""
         call, left, seen = self._call, self._call.desk.left(), self._remembered(seen)
-        costs = _costs()
+        costs = present_costs()
         travel = self.travel
         outdated = travel is None or (
             not travel.why_not and call.caller.sample is not self._weighed
@@ -282,7 +282,7 @@ def waits(plan: Plan, kind: Kind) -> bool:
     return 1 - seen.cpu_s / max(seen.wall_s, 1e-9) > WAITS
 
 
-def _costs() -> Costs:
+def present_costs() -> Costs:
     """What means cost now: processes, above all, may be ready or not."""
     if backends.warm("processes"):
         return WARM

@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import backends
 from .._decide import planner
-from .._decide.costs import COLD, HELPED, WARM, Costs
 from .._model import Job, Observation, Options, Travel
 from .._observe import effects
 from .._observe.machine import machine
 from ..backends.chunk import Failure
 from .accounts import Account, Accounts, Trial, key_of
+from .knowledge import present_costs
 
 WAITED_S = 2e-3  # less is not worth the threads that could wait beside each other
 
@@ -119,7 +118,7 @@ class Sorter:
             return key_of(other[0]) == account.key
 
         left = max(self._waiting(same), trial.items)
-        costs, facts = _costs(), machine()
+        costs, facts = present_costs(), machine()
         if crowded is None and not planner.processes_may_gain(seen, facts, left, costs):
             return
         account.why_not = effects.writes_of(task[0]) or snapshot.changed()
@@ -135,13 +134,6 @@ class Sorter:
             account.means = plan.backend
             with self._lock:
                 self._found.append((same, plan.backend))
-
-
-def _costs() -> Costs:
-    """What means cost now."""
-    if backends.warm("processes"):
-        return WARM
-    return HELPED if backends.helped() else COLD
 
 
 def _travel(task: Task, result: Any) -> Travel:

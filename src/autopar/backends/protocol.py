@@ -69,6 +69,10 @@ class Desk(Protocol):
         """One item failed, and has no try left."""
         ...
 
+    def reject(self, index: int, item: Any, error: Exception) -> None:
+        """One item does not travel to the workers of this crew; others may be able to run it."""
+        ...
+
     def lose(self, index: int, item: Any, error: Exception, tries: int) -> None:
         """One item failed after so many tries; it gets another if it may."""
         ...

@@ -69,7 +69,7 @@ class Settling:
             self.singly(Sent(start, items))
         elif self._job.strict:
             at = index - start
-            self._desk.fail(index, refusal)
+            self._desk.reject(index, items[at], refusal)
             self._desk.give_back(start, items[:at])
             self._desk.give_back(index + 1, items[at + 1 :])
         else:
