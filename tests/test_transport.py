@@ -136,7 +136,7 @@ def test_what_does_not_travel_is_refused_at_once_and_named(which: str) -> None:
     assert (caught.value.what, caught.value.index, caught.value.path) == (what, index, path)
     assert caught.value.__cause__ is not None
     assert f"{path} is a " in str(caught.value)
-    assert "kind='auto'" in str(caught.value)
+    assert "backend='threads'" in str(caught.value)
     assert processes(work.double, range(9)) == [*range(0, 18, 2)]
 
 

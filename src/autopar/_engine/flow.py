@@ -163,15 +163,17 @@ class Flow:
         while self.most() == 0 and not self.desk.over:
             time.sleep(TICK_S)
         share = budget.Share(self.desk.tell)
-        fitter = (FITTERS[self.means] if self.executor is None else _Lent)(self, share)
-        crew = fitter.open(self._job, self.desk)
-        self._fitted(fitter)
         try:
-            self._conduct(crew, fitter)
+            fitter = (FITTERS[self.means] if self.executor is None else _Lent)(self, share)
+            crew = fitter.open(self._job, self.desk)
+            self._fitted(fitter)
+            try:
+                self._conduct(crew, fitter)
+            finally:
+                self._workers = self._width = 0
+                crew.close(kill=self._killed)
         finally:
-            self._workers = self._width = 0
-            crew.close(kill=self._killed)
-            share.give_back()
+            share.give_back()  # also if no crew could be had
         with self._lock:
             self._directed = self.desk.unsettled > 0 and not self.desk.over
             return self._directed
