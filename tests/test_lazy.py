@@ -109,6 +109,21 @@ def test_threads_that_have_shown_that_they_queue_make_way_for_a_hybrid(
     assert not misled(trial)
 
 
+@orders
+def test_an_item_that_does_not_travel_to_where_the_others_are_is_run_here(ordered: bool) -> None:
+    def trial() -> object:
+        items = [at if at % 100 < 98 else work.Settled(at) for at in range(400)]
+        with observe() as seen:
+            found = list(auto_imap(work.spin_and_count, iter(items), ordered=ordered))
+        assert (found if ordered else sorted(found)) == [*range(400)]
+        (report,) = seen.reports
+        means = {plan.backend for plan in report.plans}
+        well = "processes" in means or machine().cpus < 2 or not gil_enabled()
+        return None if well else str(report)
+
+    assert not misled(trial)
+
+
 @pytest.mark.usefixtures("queue_shown")
 def test_no_more_run_at_once_than_there_may_be_workers_while_a_hybrid_takes_over() -> None:
     with observe() as seen:

@@ -73,8 +73,9 @@ def test_what_does_not_travel_is_done_here(how: dict[str, Any], at: int, ordered
     assert (found if ordered else sorted(found)) == (expected if ordered else sorted(expected))
     (made,) = seen.reports
     assert made.items == 20
-    assert made.backend == "threads"
-    assert "lock" in made.because
+    if at == 0:  # then no other had travelled, and it is taken for one of many
+        assert made.backend == "threads"
+        assert "lock" in made.because
 
 
 def test_a_function_that_does_not_travel_is_done_here() -> None:

@@ -121,6 +121,18 @@ class Unpicklable:
         raise TypeError("this object stays at home")
 
 
+class Settled(int):
+    """A number that refuses to travel."""
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("this object stays at home")
+
+
+def spin_and_count(x: int) -> int:
+    spin(0.005)
+    return int(x)
+
+
 def wrap_unpicklable(x: int) -> Unpicklable:
     spin(0.002)
     return Unpicklable(x)

@@ -113,7 +113,15 @@ def results(
     minds = chosen.timeout_s is not None or not budget.in_worker()
     careful = chosen.faults_matter and minds and kind == "auto" and chosen.backend is None
     dispatch = Dispatch(
-        kind, workers, job, _broken, means=means, hybrid=shared, careful=careful, total=total
+        kind,
+        workers,
+        job,
+        _broken,
+        means=means,
+        total=total,
+        again=True,
+        hybrid=shared,
+        careful=careful,
     )
     request = Request(job, alone, ordered, ahead, chosen.errors == "return")
     leash = leash or Leash()

@@ -106,7 +106,7 @@ class Account:
     crowded: what its tasks are if threads at work on them queue for the GIL, to be considered.
     why_not: what keeps it in shared memory for good. plan: the last that was made for it.
     exposed: why its tasks have begun in threads, though faults matter; or None.
-    judged: it has been found out whether they have to.
+    judged: it has been found out whether they have to. brought: tasks that did not travel.
     """
 
     def __init__(self, key: object, name: str) -> None:
@@ -121,6 +121,7 @@ class Account:
         self.plan: Plan | None = None
         self.exposed: str | None = None
         self.judged = False
+        self.brought = 0
 
     @property
     def apart(self) -> bool:

@@ -36,9 +36,11 @@ class Dispatch:
     seen_by: who wants the reports when all is over, one for each function; or None.
     means: the only one, where that is neither, or an executor of the caller's; `kind` is not
     "auto" then.
-    hybrid: tasks may come to share worker processes.
-    careful: faults matter: tasks begin in processes if nothing is against it, else in threads; `kind`
-    is "auto" then, and all tickets can be begun twice. total: how many tasks there will be, or None.
+    total: how many tasks there will be, or None.
+    again: all tickets can be begun twice, and it is killed, not ended: with `kind` "auto" a task that
+    does not travel to a process is done in a thread then. hybrid: tasks may come to share worker
+    processes. careful: faults matter: tasks begin in processes if nothing is against it, else in
+    threads; `again`, too, and `kind` is "auto".
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Dispatch:
         seen_by: Observer | None = None,
         means: str | Executor | None = None,
         *,
+        total: int | None = None,
+        again: bool = False,
         hybrid: bool = False,
         careful: bool = False,
-        total: int | None = None,
     ) -> None:
         self._kind: Kind = kind
         self._most = most
@@ -95,8 +98,6 @@ class Dispatch:
                 isolates=careful,
                 total=total,
             )
-            if careful:
-                self._processes.desk.elsewhere = self._brought_home
         if kind != "cpu" or not processes:
             run = sorting.run if self._sorter is None else self._sorter.run
             self._threads = Flow(
@@ -111,6 +112,8 @@ class Dispatch:
         if hybrid and self._processes is not None and self._threads is not None:
             self._hybrid = Flow("hybrid", prepared, self._most_lanes, broken_by, then=self._ended)
             self._crowding = Crowding(self._threads, self._accounts)
+        for flow in self._others if again and kind == "auto" else ():
+            flow.desk.elsewhere = self._brought_home
 
     @property
     def flows(self) -> tuple[Flow, ...]:
@@ -274,13 +277,15 @@ class Dispatch:
         account.why_not = against.why if against.for_good else None
 
     def _brought_home(self, entry: Entry, error: Exception) -> None:
-        """Has threads do a task that does not travel, and all others of its function that wait."""
-        threads, processes, account = self._threads, self._processes, self._account_of(entry)
+        """Has threads do a task that does not travel; and, if few of its function do, all the others."""
+        threads, account = self._threads, self._account_of(entry)
         assert threads is not None
-        assert processes is not None
-        account.means, account.plan, account.why_not = "threads", None, str(error)
-        others = processes.desk.withdraw(lambda task: key_of(task[0]) == account.key)
-        for each in (entry, *others):
+        entries = [entry]
+        account.brought += 1
+        if account.brought > account.tally(account.means).items:
+            account.means, account.plan, account.why_not = "threads", None, str(error)
+            entries += self.withdraw(lambda task: key_of(task[0]) == account.key)
+        for each in entries:
             if not threads.put([each]):
                 each.ticket.fail(error)
 
