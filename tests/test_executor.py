@@ -21,10 +21,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import work
-from autopar import AutoExecutor, Plan, TransportError, WorkerCrashed
+from autopar import (
+    AutoExecutor,
+    BackendUnavailable,
+    Plan,
+    TransportError,
+    WorkerCrashed,
+    backends,
+)
 from autopar._decide import planner
+from autopar._observe.machine import machine
 from autopar._platform import gil_enabled
-from conftest import APART, children, eventually, is_alive
+from conftest import APART, children, eventually, is_alive, misled
 
 KINDS = ["auto", "cpu", "io"]
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -127,6 +135,35 @@ def test_what_computes_comes_to_run_in_processes_and_what_waits_in_threads(
         later = [executor.submit(work.computed_in, 60_000).result(30) for _ in range(3)]
     assert apart
     assert os.getpid() not in later
+
+
+def test_what_does_not_travel_to_where_the_others_are_is_done_here() -> None:
+    """Also when it turns out after the shutdown."""
+
+    def trial() -> object:
+        items = [at if at % 100 < 98 else work.Settled(at) for at in range(400)]
+        with AutoExecutor() as executor:
+            futures = [executor.submit(work.spin_and_count, item) for item in items]
+        assert [future.result() for future in futures] == [*range(400)]
+        (report,) = executor.reports
+        apart = "processes" in {plan.backend for plan in report.plans}
+        return None if apart or machine().cpus < 2 or not gil_enabled() else str(report)
+
+    assert not misled(trial)
+
+
+def test_processes_that_cannot_be_had_do_not_keep_a_shutdown_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_given: object, **_options: object) -> None:
+        raise BackendUnavailable("processes", "this test has none", "Use threads.")
+
+    monkeypatch.setattr(type(backends.backend("processes")), "open", refuse)
+    with AutoExecutor() as executor:
+        futures = [executor.submit(work.spin_and_count, at) for at in range(300)]
+    for at, future in enumerate(futures):
+        error = future.exception()
+        assert isinstance(error, BrokenExecutor) if error else future.result() == at
 
 
 def test_what_changes_the_caller_stays_with_it() -> None:

@@ -119,7 +119,6 @@ def results(
         _broken,
         means=means,
         total=total,
-        again=True,
         hybrid=shared,
         careful=careful,
     )

@@ -37,10 +37,10 @@ class Dispatch:
     means: the only one, where that is neither, or an executor of the caller's; `kind` is not
     "auto" then.
     total: how many tasks there will be, or None.
-    again: all tickets can be begun twice, and it is killed, not ended: with `kind` "auto" a task that
-    does not travel to a process is done in a thread then. hybrid: tasks may come to share worker
-    processes. careful: faults matter: tasks begin in processes if nothing is against it, else in
-    threads; `again`, too, and `kind` is "auto".
+    hybrid: tasks may come to share worker processes. careful: faults matter: tasks begin in processes if
+    nothing is against it, else in threads; `kind` is "auto" then.
+
+    Guarantees: with `kind` "auto" a task that does not travel to a process is done in a thread.
     """
 
     def __init__(
@@ -53,7 +53,6 @@ class Dispatch:
         means: str | Executor | None = None,
         *,
         total: int | None = None,
-        again: bool = False,
         hybrid: bool = False,
         careful: bool = False,
     ) -> None:
@@ -62,7 +61,7 @@ class Dispatch:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._held = 0
-        self._ending = False
+        self._ending = self._closing = False
         prepared = job._replace(fn=sorting.call, keep_errors=True, strict=True)
         self._job, self._careful = prepared, careful
         processes = kind == "cpu" or (kind == "auto" and (most != 1 or careful))
@@ -95,6 +94,7 @@ class Dispatch:
                 self._most_processes,
                 broken_by,
                 then=self._ended,
+                look=self._close,
                 isolates=careful,
                 total=total,
             )
@@ -110,9 +110,11 @@ class Dispatch:
                 then=self._ended,
             )
         if hybrid and self._processes is not None and self._threads is not None:
-            self._hybrid = Flow("hybrid", prepared, self._most_lanes, broken_by, then=self._ended)
+            self._hybrid = Flow(
+                "hybrid", prepared, self._most_lanes, broken_by, look=self._close, then=self._ended
+            )
             self._crowding = Crowding(self._threads, self._accounts)
-        for flow in self._others if again and kind == "auto" else ():
+        for flow in self._others if kind == "auto" else ():
             flow.desk.elsewhere = self._brought_home
 
     @property
@@ -186,7 +188,7 @@ class Dispatch:
         """
         if self.foreign:
             raise RuntimeError("this was made before the process was forked: make another one here")
-        return self._flow_for(entries[0]).put(entries)
+        return not self._closing and self._flow_for(entries[0]).put(entries)
 
     def withdraw(self, chosen: Callable[[Task], bool]) -> list[Entry]:
         """The waiting tasks for which `chosen(task)`; they will not be done."""
@@ -225,7 +227,16 @@ class Dispatch:
             self._end()
 
     def _end(self) -> None:
-        self.flows[0].end()  # threads have the others end after them: tasks may still move there
+        self._closing = True  # first: who has done the last task looks at it then
+        self._close()
+
+    def _close(self) -> None:
+        """Ends threads when there is no task: one may still move to the others, or come back.
+
+        They have the others end after them.
+        """
+        if self._closing and not (self._others and self.unsettled):
+            self.flows[0].end()
 
     def wait_for_first(self) -> None:
         """Waits until workers that are being started for the first tasks have them."""
@@ -286,15 +297,22 @@ class Dispatch:
             account.means, account.plan, account.why_not = "threads", None, str(error)
             entries += self.withdraw(lambda task: key_of(task[0]) == account.key)
         for each in entries:
-            if not threads.put([each]):
+            try:
+                taken = threads.put([each])
+            except RuntimeError:  # there are no more threads
+                taken = False
+            if not taken:
                 each.ticket.fail(error)
 
     def _ended(self, means: str) -> None:
         """A flow has ended; threads have the others end after them."""
+        again = means in self._over
         self._over.add(means)
         over = len(self._over) == len(self.flows)
         for flow in self._others if means == "threads" else ():
             flow.end()
+        if means != "threads" and not again:
+            self._close()  # it was broken, and nobody looks at what it held any more
         if over:
             self._tell()
 
@@ -331,6 +349,7 @@ class Dispatch:
             moved = threads.desk.withdraw(test)
             if moved and not self._flow_of(means).put(moved):
                 threads.desk.put(moved, back=True)
+        self._close()
 
     def _waiting(self, test: Callable[[Task], bool]) -> int:
         return 0 if self._threads is None else self._threads.desk.waiting(test)

@@ -103,7 +103,9 @@ class Flow:
             backends.backend("threads").run(lambda: context.run(self._direct))
         except RuntimeError:  # the interpreter is ending: no more threads
             self._directed = False
-            self.desk.withdraw(lambda task: any(task is entry.task for entry in entries))
+            self.desk.withdraw(
+                lambda task: any(task is entry.task for entry in entries), begun=True
+            )
             raise
         return True
 
@@ -148,6 +150,8 @@ class Flow:
         try:
             while self._serve():
                 pass
+            if self._look is not None:  # a task may have come and gone since the last look
+                self._look()
         except BaseException as error:
             self._break(error)
         finally:

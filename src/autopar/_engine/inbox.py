@@ -33,6 +33,17 @@ class Ticket(Protocol):
         ...
 
 
+class _Begun:
+    """Who waits for a task that was begun, and is to be begun again elsewhere."""
+
+    def __init__(self, ticket: Ticket) -> None:
+        self.settle, self.fail = ticket.settle, ticket.fail
+
+    def begin(self) -> bool:
+        """See `Ticket`."""
+        return True
+
+
 class Entry(NamedTuple):
     """A task that was put, and who waits for it.
 
@@ -142,13 +153,19 @@ class OpenDesk(Desk):
             self._check_over()
             self._changed()
 
-    def withdraw(self, chosen: Callable[[Any], bool]) -> list[Entry]:
-        """The waiting tasks for which `chosen(task)`, which are not waiting here any more."""
+    def withdraw(self, chosen: Callable[[Any], bool], *, begun: bool = False) -> list[Entry]:
+        """The waiting tasks for which `chosen(task)`, which are not waiting here any more.
+
+        begun: also those that were begun elsewhere, and belong here for good.
+        """
         with self._lock:
             waiting = self._inbox.waiting
-            gone = [entry for entry in waiting if chosen(entry.task)]
+            gone: list[Entry] = []
+            kept: list[Entry] = []
+            for entry in waiting:
+                stays = not chosen(entry.task) or (type(entry.ticket) is _Begun and not begun)
+                (kept if stays else gone).append(entry)
             if gone:
-                kept = [entry for entry in waiting if not chosen(entry.task)]
                 waiting.clear()
                 waiting.extend(kept)
                 self._check_over()
@@ -210,11 +227,12 @@ class OpenDesk(Desk):
             return
         with self._lock:
             held = self._inbox.begun.pop(index, None)
-            self._held -= 1
-            self._check_over()
         if held is not None:  # else all were forsaken
             ticket, account = held
-            self.elsewhere(Entry(ticket, item, None, account), error)
+            self.elsewhere(Entry(_Begun(ticket), item, None, account), error)
+        with self._lock:  # now, or it would be nowhere meanwhile
+            self._held -= 1
+            self._check_over()
 
     def lose(self, index: int, item: Any, error: Exception, tries: int) -> None:
         """See `Desk.lose`."""
