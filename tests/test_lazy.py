@@ -125,6 +125,21 @@ def test_an_item_that_does_not_travel_to_where_the_others_are_is_run_here(ordere
 
 
 @pytest.mark.usefixtures("queue_shown")
+@orders
+def test_an_item_that_does_not_travel_to_a_hybrid_is_run_here(ordered: bool) -> None:
+    def trial() -> object:
+        items = [at if at % 100 < 98 else work.Settled(at) for at in range(1500)]
+        with observe() as seen:
+            found = list(auto_imap(work.wait_and_count, iter(items), ordered=ordered))
+        assert (found if ordered else sorted(found)) == [*range(1500)]
+        (report,) = seen.reports
+        well = "hybrid" in {plan.backend for plan in report.plans} or not gil_enabled()
+        return None if well else str(report)
+
+    assert not misled(trial)
+
+
+@pytest.mark.usefixtures("queue_shown")
 def test_no_more_run_at_once_than_there_may_be_workers_while_a_hybrid_takes_over() -> None:
     with observe() as seen:
         spans = list(auto_imap(span, range(1500), workers=6))

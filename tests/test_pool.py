@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 import work
 from autopar import AutoparError, Pool, WorkerCrashed
-from conftest import APART, eventually
+from autopar._observe.machine import machine
+from autopar._platform import gil_enabled
+from conftest import APART, eventually, misled
 
 KINDS = ["auto", "cpu", "io"]
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -234,6 +236,18 @@ def test_a_worker_is_replaced_after_its_number_of_calls(most: int) -> None:
         workers = pool.map(work.waited_in, [0.001] * 20)
         workers += [pool.apply(os.getpid) for _ in range(4)]
     assert max(map(workers.count, workers)) <= most
+
+
+def test_what_does_not_travel_to_where_the_others_are_is_done_here() -> None:
+    def trial() -> object:
+        items = [at if at % 100 < 98 else work.Settled(at) for at in range(400)]
+        with Pool() as pool:
+            assert pool.map(work.spin_and_count, items) == [*range(400)]
+            (report,) = pool.reports
+        apart = "processes" in {plan.backend for plan in report.plans}
+        return None if apart or machine().cpus < 2 or not gil_enabled() else str(report)
+
+    assert not misled(trial)
 
 
 @pytest.mark.skipif(not APART, reason="there are no worker processes here")

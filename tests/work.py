@@ -133,6 +133,12 @@ def spin_and_count(x: int) -> int:
     return int(x)
 
 
+def wait_and_count(x: int) -> int:
+    time.sleep(0.008)
+    spin(0.0005)
+    return int(x)
+
+
 def wrap_unpicklable(x: int) -> Unpicklable:
     spin(0.002)
     return Unpicklable(x)
