@@ -23,11 +23,9 @@ from hypothesis import strategies as st
 import work
 from autopar import (
     AutoExecutor,
-    BackendUnavailable,
     Plan,
     TransportError,
     WorkerCrashed,
-    backends,
 )
 from autopar._decide import planner
 from autopar._observe.machine import machine
@@ -150,20 +148,6 @@ def test_what_does_not_travel_to_where_the_others_are_is_done_here() -> None:
         return None if apart or machine().cpus < 2 or not gil_enabled() else str(report)
 
     assert not misled(trial)
-
-
-def test_processes_that_cannot_be_had_do_not_keep_a_shutdown_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*_given: object, **_options: object) -> None:
-        raise BackendUnavailable("processes", "this test has none", "Use threads.")
-
-    monkeypatch.setattr(type(backends.backend("processes")), "open", refuse)
-    with AutoExecutor() as executor:
-        futures = [executor.submit(work.spin_and_count, at) for at in range(300)]
-    for at, future in enumerate(futures):
-        error = future.exception()
-        assert isinstance(error, BrokenExecutor) if error else future.result() == at
 
 
 def test_what_changes_the_caller_stays_with_it() -> None:

@@ -6,10 +6,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ._engine.accounts import Task
 from ._engine.desk import SIGNALS_S
 from ._engine.dispatch import Dispatch
 from ._engine.inbox import Entry
-from ._engine.sorting import Task
 from ._pending import Part, ResultIterator
 
 

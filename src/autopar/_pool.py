@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from . import backends
 from ._engine import sorting
+from ._engine.accounts import Task
 from ._engine.dispatch import Dispatch
 from ._engine.inbox import Entry
-from ._engine.sorting import Task
 from ._errors import AutoparError, OptionTypeError, OptionValueError
 from ._executor import broken_pool, check, keep_until_done
 from ._feeder import Feeder

@@ -18,6 +18,8 @@ from .._report.report import Report
 from .isolation import APART
 from .memory import body_of
 
+Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
 FIRST_CALLS = "the first items of a function run in threads, where what they take is seen"
 ALONE = 0.1  # of its time is what others may compute beside an item that runs as if alone
 MOST = 1000  # functions with an account: some programs make a new one for each task
@@ -123,6 +125,10 @@ class Account:
         self.judged = False
         self.brought = 0
 
+    def stay(self, why_not: str) -> None:
+        """Has its tasks done in shared memory from now on, for this reason."""
+        self.means, self.plan, self.why_not = "threads", None, why_not
+
     @property
     def apart(self) -> bool:
         """Whether its tasks go to workers that share no memory with the caller."""
@@ -134,6 +140,10 @@ class Account:
         if self.why_not is not None or self.apart:
             return False
         return self.crowded is not None or self.trial.items + 1 >= 2 * self.looked
+
+    def has(self, task: Task) -> bool:
+        """Whether a task is of this function."""
+        return key_of(task[0]) == self.key
 
     def tally(self, means: str) -> Tally:
         """That of a means."""

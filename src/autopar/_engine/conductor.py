@@ -20,6 +20,7 @@ from .._observe.machine import machine
 from .desk import SLOW_CALL_S, now_s
 from .grounds import Grounds
 from .hiring import Hiring, ahead
+from .isolation import fails_anywhere
 from .knowledge import Knowledge, waits
 from .turns import quick_turns
 
@@ -300,7 +301,8 @@ class Conductor:
         self._relieve()
         if crew is not None:
             self._hand_over(crew, plan)
-        if plan.backend not in APART or call.options.backend is not None or _is_own(error, call):
+        insists = plan.backend not in APART or call.options.backend is not None
+        if insists or fails_anywhere(error, call.job):
             call.desk.abort(error)
             return None
         call.caller.retired = False
@@ -309,10 +311,3 @@ class Conductor:
             call.work_away()
         call.desk.tell()
         return knowledge.shared_memory_plan(str(error), plan.because)
-
-
-def _is_own(error: BaseException, call: Call) -> bool:
-    """Whether the error is the initializer's, which would fail anywhere."""
-    return call.job.initializer is not None and not isinstance(
-        error, TransportError | BackendUnavailable | ImportError
-    )

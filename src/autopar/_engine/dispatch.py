@@ -13,12 +13,12 @@ from .._observe.machine import machine
 from .._report.report import Observer, Report
 from ..backends.chunk import Failure
 from . import sorting
-from .accounts import Account, Accounts, key_of
+from .accounts import Account, Accounts, Task
 from .crowding import Crowding
 from .flow import Flow
 from .inbox import Entry
 from .isolation import APART, Obstacle, obstacle
-from .sorting import Sorter, Task
+from .sorting import Sorter
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -188,7 +188,13 @@ class Dispatch:
         """
         if self.foreign:
             raise RuntimeError("this was made before the process was forked: make another one here")
-        return not self._closing and self._flow_for(entries[0]).put(entries)
+        while not self._closing:
+            flow = self._flow_for(entries[0])
+            if flow.put(entries):
+                return True
+            if flow.gone is None:
+                break
+        return False
 
     def withdraw(self, chosen: Callable[[Task], bool]) -> list[Entry]:
         """The waiting tasks for which `chosen(task)`; they will not be done."""
@@ -266,7 +272,11 @@ class Dispatch:
             return threads
         if threads is None or self._sorter is None:
             return processes
-        return self._flow_of(account.means)
+        flow = self._flow_of(account.means)
+        if flow.gone is None:
+            return flow
+        account.stay(str(flow.gone))
+        return threads
 
     def _flow_of(self, means: str) -> Flow:
         """The one that is this means."""
@@ -294,14 +304,14 @@ class Dispatch:
         entries = [entry]
         account.brought += 1
         if account.brought > account.tally(account.means).items:
-            account.means, account.plan, account.why_not = "threads", None, str(error)
-            entries += self.withdraw(lambda task: key_of(task[0]) == account.key)
+            account.stay(str(error))
+            entries += self.withdraw(account.has)
         for each in entries:
             try:
                 taken = threads.put([each])
             except RuntimeError:  # there are no more threads
                 taken = False
-            if not taken:
+            if not taken and each.ticket.begin():
                 each.ticket.fail(error)
 
     def _ended(self, means: str) -> None:
@@ -345,10 +355,12 @@ class Dispatch:
         assert self._sorter is not None
         if self._crowding is not None:
             self._crowding.look()
-        for test, means in self._sorter.found():
-            moved = threads.desk.withdraw(test)
-            if moved and not self._flow_of(means).put(moved):
+        for account in self._sorter.found():
+            moved, flow = threads.desk.withdraw(account.has), self._flow_of(account.means)
+            if moved and not flow.put(moved):
                 threads.desk.put(moved, back=True)
+            if flow.gone is not None:
+                account.stay(str(flow.gone))
         self._close()
 
     def _waiting(self, test: Callable[[Task], bool]) -> int:

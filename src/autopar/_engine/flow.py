@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import backends
 from .._decide import room
 from .._decide.width import FIRST, POLITE, Width, first_width, next_width, worth_loading
+from .._errors import BackendUnavailable, TransportError
 from .._model import Job
 from .._observe.machine import free_memory, machine
 from .._observe.watch import WAITS
@@ -26,6 +27,7 @@ from . import budget
 from .bell import Bell
 from .desk import SIGNALS_S, SLOW_CALL_S, now_s
 from .inbox import Entry, OpenDesk
+from .isolation import fails_anywhere
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -51,6 +53,7 @@ class Flow:
     look: called by the director after each look at the crew, outside every lock.
     then: called when all is over, with `means`; maybe more than once.
     widest: the most workers that there were at once. processes: how many they were threads of.
+    gone: why no worker can be had, and its tasks are done elsewhere; else None.
     least: threads to have, whatever fewer have shown, to see whether they queue for the GIL.
     """
 
@@ -75,6 +78,7 @@ class Flow:
         self.executor = executor
         self.isolates, self.total = isolates, total
         self.broken: BaseException | None = None
+        self.gone: Exception | None = None
         self.least = 0
         self._job = job
         self._broken_by, self._look, self._then = broken_by, look, then
@@ -169,13 +173,17 @@ class Flow:
         share = budget.Share(self.desk.tell)
         try:
             fitter = (FITTERS[self.means] if self.executor is None else _Lent)(self, share)
-            crew = fitter.open(self._job, self.desk)
-            self._fitted(fitter)
             try:
-                self._conduct(crew, fitter)
-            finally:
-                self._workers = self._width = 0
-                crew.close(kill=self._killed)
+                crew = fitter.open(self._job, self.desk)
+            except (TransportError, BackendUnavailable) as error:
+                self._leave(error)
+            else:
+                self._fitted(fitter)
+                try:
+                    self._conduct(crew, fitter)
+                finally:
+                    self._workers = self._width = 0
+                    crew.close(kill=self._killed)
         finally:
             share.give_back()  # also if no crew could be had
         with self._lock:
@@ -188,7 +196,7 @@ class Flow:
         while not desk.over:
             crew.step()
             if desk.refused is not None:
-                self._break(desk.refused)
+                self._leave(desk.refused, crew)
                 return
             now = now_s()
             if desk.unsettled:
@@ -223,6 +231,24 @@ class Flow:
             self._bell.wait(timeout_s)
         else:
             crew.wait(timeout_s)
+
+    def _leave(self, error: BaseException, crew: Crew | None = None) -> None:
+        """Leaves what there is to do to others, where others can do it; with this error no more comes.
+
+        crew: has been at work; what it has begun ends there.
+        """
+        elsewhere = self.desk.elsewhere is not None and not fails_anywhere(error, self._job)
+        if not elsewhere or not isinstance(error, Exception):
+            self._break(error)
+            return
+        if crew is not None:
+            crew.retire()
+            while crew.busy and not self.desk.over:
+                crew.step()
+                self.desk.give_up_late()
+                self._pause(crew, TICK_S)
+        self.gone = error
+        self.desk.leave(error)
 
     def _break(self, error: BaseException) -> None:
         """Takes no more: no worker can be had."""

@@ -186,6 +186,20 @@ class OpenDesk(Desk):
         )
         self._tell()
 
+    def leave(self, error: Exception) -> None:
+        """Takes no more, and has what no worker is at done elsewhere: here none can be had."""
+        assert self.elsewhere is not None
+        with self._lock:
+            self._inbox.end()
+            entries = [*self._returned_entries(), *self._inbox.waiting]
+            self._inbox.waiting.clear()
+            self._held += len(entries)  # until others have them, or they would be nowhere
+        for entry in entries:
+            self.elsewhere(entry, error)
+        with self._lock:
+            self._held -= len(entries)
+            self._check_over()
+
     @property
     def unsettled(self) -> int:
         """Tasks that are waiting or being run, those given back by who could not run them included."""
@@ -258,6 +272,18 @@ class OpenDesk(Desk):
                 ticket.settle(value)
 
     # under the lock
+
+    def _returned_entries(self) -> list[Entry]:
+        """The tasks that workers have given back, which are not waiting here any more."""
+        returned, self._returned = sorted(self._returned), []
+        entries = []
+        for start, tasks in returned:
+            for index, task in enumerate(tasks, start):
+                held = self._inbox.begun.pop(index, None)
+                if held is not None:  # else all were forsaken
+                    ticket, account = held
+                    entries.append(Entry(_Begun(ticket), task, None, account))
+        return entries
 
     def _keep(self, start: int, values: list[Any], wall_s: float, cpu_s: float | None) -> None:
         begun, account = self._inbox.begun, None

@@ -1,9 +1,10 @@
-"""Where faults matter: whether a function's tasks can begin in processes, away from the caller."""
+"""Whether a function's tasks can begin in processes, away from the caller; or else in threads."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from .._errors import BackendUnavailable, TransportError
 from .._model import Job
 from .._observe import effects
 
@@ -34,3 +35,9 @@ def obstacle(fn: Any, args: tuple[Any, ...], job: Job) -> Obstacle | None:
 
     why = travel(job._replace(fn=fn), args, None).why_not
     return None if why is None else Obstacle(why, for_good=True)
+
+
+def fails_anywhere(error: BaseException, job: Job) -> bool:
+    """Whether a crew's error is that of the job's initializer, which fails in threads as well."""
+    elsewhere = TransportError | BackendUnavailable | ImportError
+    return job.initializer is not None and not isinstance(error, elsewhere)

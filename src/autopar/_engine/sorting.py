@@ -22,12 +22,10 @@ from .._model import Job, Observation, Options, Travel
 from .._observe import effects
 from .._observe.machine import machine
 from ..backends.chunk import Failure
-from .accounts import Account, Accounts, Trial, key_of
+from .accounts import Account, Accounts, Task, Trial
 from .knowledge import present_costs
 
 WAITED_S = 2e-3  # less is not worth the threads that could wait beside each other
-
-Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def run(task: Task) -> Any:
@@ -62,7 +60,7 @@ class Sorter:
     ) -> None:
         self._accounts, self._most, self._waiting = accounts, most, waiting
         self._lock = threading.Lock()
-        self._found: list[tuple[Callable[[Task], bool], str]] = []
+        self._found: list[Account] = []
 
     def waits(self, fn: Callable[..., Any]) -> bool:
         """Whether a function's tasks have waited so much that others may as well begin."""
@@ -93,8 +91,8 @@ class Sorter:
             self._consider(account, trial, crowded, task, result, snapshot)
         return result
 
-    def found(self) -> list[tuple[Callable[[Task], bool], str]]:
-        """The functions whose tasks have turned out to belong elsewhere, each as a test, and where."""
+    def found(self) -> list[Account]:
+        """The functions whose tasks have turned out to belong elsewhere."""
         if not self._found:
             return []
         with self._lock:
@@ -113,11 +111,7 @@ class Sorter:
         seen = crowded or trial.seen()
         if seen is None or trial.wall_s <= 0:
             return
-
-        def same(other: Task) -> bool:
-            return key_of(other[0]) == account.key
-
-        left = max(self._waiting(same), trial.items)
+        left = max(self._waiting(account.has), trial.items)
         costs, facts = present_costs(), machine()
         if crowded is None and not planner.processes_may_gain(seen, facts, left, costs):
             return
@@ -133,7 +127,7 @@ class Sorter:
         if plan.backend in (planner.PROCESSES, planner.HYBRID):
             account.means = plan.backend
             with self._lock:
-                self._found.append((same, plan.backend))
+                self._found.append(account)
 
 
 def _travel(task: Task, result: Any) -> Travel:
