@@ -26,6 +26,10 @@ PRINTS = {
         "processes, 2 workers: 20 items",
         "serial, 1 workers: 20 items",
     ],
+    "howto_arguments.py": [
+        "[7.5, 10.0, 8.0]\n[7.5, 5.0]\n",
+        "[6.0, 8.0, 6.4]\n[25.0, 100.0, 40.0]\n",
+    ],
     "howto_async.py": [
         "primes: [4, 25, 168]\n",
         "50 pages, the last one is page 49\n",
@@ -63,6 +67,7 @@ PRINTS = {
     ],
     "howto_seed.py": ["same seed, same numbers: True\n", "other seed, same numbers: False\n"],
     "howto_share.py": ["2800 interpreter\n"],
+    "howto_submit.py": ["the key is 83b878ab\n", "it failed: TypeError("],
     "monte_carlo.py": [", formula 7.128", "same as the plain loop"],
     "resize_images.py": ["30 thumbnails", "same as the plain loop"],
     "spelling.py": [],
