@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import subprocess
 import sys
 import threading
 import warnings
@@ -439,6 +440,22 @@ for action in ("always", "error"):
         "raised mine True",
         "[]",
     ]
+
+
+def test_tracebacks_name_the_file_of_code_that_travels_by_value(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("""
+from autopar import auto_map
+def work(x):
+    def inner(y):
+        raise ValueError("no good")
+    return inner(x)
+auto_map(work, [1], backend="processes")
+""")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=50)
+    remote = done.stderr.partition("Remote traceback")[2]
+    assert f'File "{program}", line 6, in work\n    return inner(x)\n' in remote
+    assert f'File "{program}", line 5, in inner\n    raise ValueError("no good")\n' in remote
 
 
 def test_an_interpreter_that_takes_warnings_for_errors_does_so_in_workers() -> None:

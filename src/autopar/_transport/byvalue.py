@@ -2,7 +2,8 @@
 
 cloudpickle also takes two things that plain pickle refuses, and delivers something else: of a
 memoryview its bytes, of an open file the rest of its text. These are refused here as well, because
-a function would see the difference.
+a function would see the difference. From 3.1.3 on it names no file in code that it sends; here the
+code keeps its file, which tracebacks and warnings show.
 
 Loaded on first need: cloudpickle costs a process about 20 ms.
 """
@@ -15,7 +16,7 @@ import sys
 from collections import ChainMap
 from collections.abc import Callable
 from contextvars import ContextVar
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -36,10 +37,20 @@ def _file(file: io.TextIOWrapper) -> Any:
     return _Base.dispatch_table[io.TextIOWrapper](file) if known else _refuse(file)
 
 
+def _located(file: str, make: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
+    return make(*parts).replace(co_filename=file)
+
+
+def _code(code: CodeType) -> Any:
+    make, parts = _Base.dispatch_table[CodeType](code)
+    return _located, (code.co_filename, make, parts)
+
+
 # By type, what gives the parts of an object; other objects have `__reduce_ex__`. A table of its
 # own: what the user's own pickling does is not changed.
 TABLE: ChainMap[type, Callable[[Any], Any]] = ChainMap(
-    {ContextVar: reduce, memoryview: _refuse, io.TextIOWrapper: _file}, _Base.dispatch_table
+    {ContextVar: reduce, memoryview: _refuse, io.TextIOWrapper: _file, CodeType: _code},
+    _Base.dispatch_table,
 )
 
 
