@@ -13,10 +13,12 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import random
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 import zlib
 from collections import Counter
@@ -153,7 +155,9 @@ BLOCK = TEXT[: 1 << 17]
 @cache
 def _file() -> Path:
     file = Path(tempfile.gettempdir()) / "autopar-benchmark-page"
-    file.write_bytes(TEXT * 4)
+    whole = file.with_name(f"{file.name}-{os.getpid()}-{threading.get_ident()}")
+    whole.write_bytes(TEXT * 4)
+    whole.replace(file)  # at once: others may be reading it
     return file
 
 
