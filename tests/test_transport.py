@@ -577,6 +577,17 @@ def test_a_worker_has_loaded_nothing_that_only_failures_need() -> None:
     assert processes(cargo.loaded_of, [heavy] * 4) == [set()] * 4
 
 
+def test_a_worker_loads_what_came_by_value_without_what_pickles_so() -> None:
+    script = """
+import sys
+from autopar import auto_map
+def loaded(_):
+    return [name in sys.modules for name in ("cloudpickle", "autopar._transport.byvalue")]
+print(auto_map(loaded, [0], backend="processes"))
+"""
+    assert run_script(script).stdout == "[[True, False]]\n"
+
+
 def test_without_files_in_memory_large_things_travel_in_files_that_have_no_name(
     tmp_path: Path,
 ) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import cloudpickle
 
 from .variables import reduce
+from .wire import located
 from .wrapped import named, unwrapped
 
 _Base: Any = cloudpickle.Pickler
@@ -37,13 +38,9 @@ def _file(file: io.TextIOWrapper) -> Any:
     return _Base.dispatch_table[io.TextIOWrapper](file) if known else _refuse(file)
 
 
-def _located(file: str, make: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
-    return make(*parts).replace(co_filename=file)
-
-
 def _code(code: CodeType) -> Any:
     make, parts = _Base.dispatch_table[CodeType](code)
-    return _located, (code.co_filename, make, parts)
+    return located, (code.co_filename, make, parts)
 
 
 # By type, what gives the parts of an object; other objects have `__reduce_ex__`. A table of its

@@ -24,6 +24,7 @@ from . import memfile
 TYPE_CHECKING = False  # `typing` costs a new worker 5 ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import CodeType
     from typing import Any
 
 # kinds of message
@@ -123,6 +124,11 @@ def dumps(value: Any, aside: list[pickle.PickleBuffer] | None = None) -> bytes:
     if aside is not None:
         aside.clear()
     return byvalue.dumps(value, _PROTOCOL, callback)
+
+
+def located(file: str, make: Callable[..., CodeType], parts: tuple[Any, ...]) -> CodeType:
+    """What code that travelled by value is made by; here, as who loads it needs nothing else."""
+    return make(*parts).replace(co_filename=file)
 
 
 def _keep_aside(aside: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
